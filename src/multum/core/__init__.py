@@ -1,1 +1,1 @@
-"""Placeholder until its owner writes it."""
+"""What every other part stands on: errors, files, configuration, runs, provenance, progress."""
