@@ -1,1 +1,20 @@
-"""Placeholder until its owner writes it."""
+"""Readers and bundled samples: passages with queries, sentence pairs, STS-B, and a user's own text."""
+
+from multum.data.pairs import MAX_SCORE, SentencePair, load_sentence_pairs
+from multum.data.passages import PROVENANCE, Passage, load_passages
+from multum.data.stsb import STSB_NUM_PAIRS, STSB_SOURCE, Split, read_stsb
+from multum.data.text_files import read_lines
+
+__all__ = [
+    "MAX_SCORE",
+    "PROVENANCE",
+    "STSB_NUM_PAIRS",
+    "STSB_SOURCE",
+    "Passage",
+    "SentencePair",
+    "Split",
+    "load_passages",
+    "load_sentence_pairs",
+    "read_lines",
+    "read_stsb",
+]
