@@ -1,1 +1,43 @@
 """What every other part stands on: errors, files, configuration, runs, provenance, progress."""
+
+from multum.core.config import from_dict, load_json, save_json, to_dict, to_json
+from multum.core.errors import (
+    MissingExtraError,
+    UserError,
+    UserTypeError,
+    did_you_mean,
+    invalid,
+    require_module,
+    wrong_type,
+)
+from multum.core.files import read_json, read_text, write_bytes_atomic, write_json_atomic, write_text_atomic
+from multum.core.once import forget_warnings, warn_once
+from multum.core.progress import say, track
+from multum.core.provenance import provenance
+from multum.core.run import Run
+
+__all__ = [
+    "MissingExtraError",
+    "Run",
+    "UserError",
+    "UserTypeError",
+    "did_you_mean",
+    "forget_warnings",
+    "from_dict",
+    "invalid",
+    "load_json",
+    "provenance",
+    "read_json",
+    "read_text",
+    "require_module",
+    "save_json",
+    "say",
+    "to_dict",
+    "to_json",
+    "track",
+    "warn_once",
+    "write_bytes_atomic",
+    "write_json_atomic",
+    "write_text_atomic",
+    "wrong_type",
+]
