@@ -201,7 +201,7 @@ class Run:
         """Give the folder free; an unfinished run can be resumed later."""
         self._lock.release()
 
-    def __enter__(self) -> "Run":
+    def __enter__(self) -> "Run":  # noqa: PYI034 (beartype, which the tests use, knows no Self here)
         return self
 
     def __exit__(
