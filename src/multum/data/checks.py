@@ -1,4 +1,4 @@
-"""Check on what a JSON parser returned, so that a file with a slip is refused and the slip is named.
+"""Checks on what a JSON parser returned, so that a file with a slip is refused and the slip is named.
 
 A reader that trusts its file fails far from the cause: a misspelt key surfaces as a missing title three
 modules later. The functions here take a value and the name that its owner knows it by, and return the value
