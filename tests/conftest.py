@@ -15,6 +15,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the netw
 
 import functools
 import importlib.util
+import math
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,16 @@ from multum.core.once import forget_warnings
 REPOSITORY = Path(__file__).resolve().parents[1]
 SEED = 20260701
 
+POISON: dict[torch.dtype, float | int] = {
+    **dict.fromkeys((torch.float64, torch.float32, torch.bfloat16, torch.float16), math.nan),
+    **dict.fromkeys((torch.complex64, torch.complex128), math.nan),
+    **{
+        kind: torch.iinfo(kind).max
+        for kind in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+    },
+}
+"""What fresh memory is filled with; a type that is not here (a packed or an exotic one) stays as it is."""
+
 torch.set_num_threads(1)
 settings.register_profile("multum", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.load_profile("multum")
@@ -41,12 +52,9 @@ def poisoned(allocate: Callable[..., torch.Tensor]) -> Callable[..., torch.Tenso
     @functools.wraps(allocate)
     def allocate_and_poison(*args: object, **kwargs: object) -> torch.Tensor:
         tensor = allocate(*args, **kwargs)
-        if tensor.layout is torch.strided and not torch.compiler.is_compiling():
-            with torch.no_grad():
-                if tensor.is_floating_point() or tensor.is_complex():
-                    tensor.fill_(float("nan"))
-                elif tensor.dtype is not torch.bool:
-                    tensor.fill_(torch.iinfo(tensor.dtype).max)
+        poison = POISON.get(tensor.dtype)
+        if poison is not None and tensor.layout is torch.strided and not torch.compiler.is_compiling():
+            tensor.detach().fill_(poison)
         return tensor
 
     return allocate_and_poison

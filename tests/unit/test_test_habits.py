@@ -9,6 +9,8 @@ import torch
 from multum.core.once import warn_once
 from tolerances import TABLE, assert_close, tolerance
 
+_DRAWN: dict[str, tuple[float, float, float]] = {}
+
 
 @pytest.mark.parametrize(
     "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64]
