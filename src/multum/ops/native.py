@@ -1,0 +1,81 @@
+"""Find, build and load the compiled half of a kernel.
+
+Order: a library that came with the wheel, beside its source; one built earlier into the user's cache; a fresh
+build into that cache. When none works the kernel's reference twin runs and one warning says why: the absence of a
+fast path never fails. `MULTUM_KERNELS=off` asks for the reference path on purpose and warns of nothing.
+"""
+
+import ctypes
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from multum.core import warn_once
+from multum.ops.build import (
+    COMMON_FLAGS,
+    LEVELS,
+    NoCompilerError,
+    compile_source,
+    find_compiler,
+    library_name,
+    native_level,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NativeLibrary:
+    """A loaded kernel library and where it came from."""
+
+    handle: ctypes.CDLL
+    """The loaded library; functions are reached as attributes."""
+    level: str
+    """Instruction-set level it was compiled for."""
+    origin: str
+    """`wheel`, `cache` or `built`."""
+
+
+def cache_folder() -> Path:
+    """Where kernels compiled on first use are kept: `$MULTUM_CACHE`, else multum/ in the XDG cache folder."""
+    if chosen := os.environ.get("MULTUM_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "multum"
+
+
+@cache
+def load_native(source: Path) -> NativeLibrary | None:
+    """Load the library of one `cpu.cpp`, compiling it when needed.
+
+    Args:
+        source: The kernel's C++ file.
+
+    Returns:
+        The library, or None when there is no fast path here (a warning has said why, once).
+    """
+    if os.environ.get("MULTUM_KERNELS", "").lower() in {"off", "0", "no"}:
+        return None
+    level = native_level()
+    shipped = source.with_name(library_name(level))
+    if shipped.exists():
+        return NativeLibrary(handle=ctypes.CDLL(str(shipped)), level=level, origin="wheel")
+    try:
+        name = f"{source.parent.name}-{_digest(source, level)}-{library_name(level)}"
+        built = cache_folder() / "kernels" / name
+        origin = "cache" if built.exists() else "built"
+        if origin == "built":
+            compile_source(source, built, level)
+        return NativeLibrary(handle=ctypes.CDLL(str(built)), level=level, origin=origin)
+    except (NoCompilerError, OSError, RuntimeError) as error:
+        warn_once(
+            f"multum: the compiled kernel {source.parent.name!r} is not available ({error}); the slower "
+            "reference path in plain torch runs instead. Install a C++ compiler (g++ or clang++) to change that."
+        )
+        return None
+
+
+def _digest(source: Path, level: str) -> str:
+    """Hash of everything that decides what the compiler writes."""
+    recipe = repr((COMMON_FLAGS, LEVELS[level], find_compiler())).encode()
+    return hashlib.sha256(source.read_bytes() + recipe).hexdigest()[:16]
