@@ -11,7 +11,7 @@ from multum.data import STSB_NUM_PAIRS, SentencePair, read_stsb
 REPOSITORY = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("MULTUM_DATA", REPOSITORY / ".." / "shared" / "data")) / "stsb_en"
 
-needs_stsb = pytest.mark.skipif(not REAL.is_dir(), reason="no stsb_en in MULTUM_DATA or ../shared/data")
+needs_stsb = pytest.mark.skipif(not REAL.is_dir(), reason="no folder stsb_en in MULTUM_DATA (../shared/data)")
 
 
 def write_split(folder: Path, content: str | bytes, name: str = "test.csv") -> Path:
@@ -102,9 +102,7 @@ def test_part_of_a_split_is_refused_only_on_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-@pytest.mark.skipif(
-    not REAL.is_dir(), reason=f"STS-B is not at MULTUM_DATA or beside the repository: no {REAL.name}"
-)
+@needs_stsb
 @pytest.mark.parametrize("split", ["train", "dev", "test"])
 def test_real_split_is_complete(split: str) -> None:
     pairs = read_stsb(REAL, split, require_complete=True)
@@ -113,9 +111,7 @@ def test_real_split_is_complete(split: str) -> None:
 
 
 @pytest.mark.data
-@pytest.mark.skipif(
-    not REAL.is_dir(), reason=f"STS-B is not at MULTUM_DATA or beside the repository: no {REAL.name}"
-)
+@needs_stsb
 def test_real_test_split_has_1379_pairs() -> None:
     pairs = read_stsb(REAL)
     assert len(pairs) == 1379
