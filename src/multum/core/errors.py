@@ -20,6 +20,9 @@ from types import ModuleType
 LONGEST_SHOWN_VALUE = 200
 """Characters of a value's `repr` that an error message shows before it is cut."""
 
+LEAST_SIMILARITY = 0.6
+"""From where on, of 1, a known word counts as what a mistyped one may have meant."""
+
 
 class UserError(ValueError):
     """A wish that cannot be fulfilled, told in one sentence; the command line shows no traceback for it."""
@@ -76,9 +79,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     'known: keep_ratio, layers'
     """
     choices = list(known)
-    close = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
+    score = {choice: _similarity(word, choice) for choice in choices}
+    best = max(score.values(), default=0.0)
+    if best >= LEAST_SIMILARITY:
+        close = [choice for choice in choices if score[choice] >= best - 0.1]
+        return f"did you mean {' or '.join(close[:3])}?"
     return f"known: {', '.join(choices)}" if choices else "nothing is known here"
 
 
@@ -107,6 +112,13 @@ def require_module(module: str, extra: str) -> ModuleType:
         raise MissingExtraError(
             f'{root} is needed for this and is not installed; pip install "multum[{extra}]"'
         ) from missing
+
+
+def _similarity(word: str, choice: str) -> float:
+    """Rate from 0 to 1 how likely a word stands for a known one; the beginning of a long name is a good sign."""
+    if len(word) >= 3 and choice.startswith(word):
+        return 0.95
+    return difflib.SequenceMatcher(None, word.lower(), choice.lower()).ratio()
 
 
 def _sentence(name: str, constraint: str, value: object, remedy: str) -> str:

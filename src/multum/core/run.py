@@ -259,6 +259,8 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
     missing = [key for key in _new_record({}, {}) if key not in record]
     if missing:
         raise UserError(f"{path} is incomplete: {missing[0]} is missing; move the folder away")
+    if not isinstance(record["stages"], list) or not all(map(_is_stage_name, record["stages"])):
+        raise invalid(f"stages in {path}", "a list of names", record["stages"], "move the folder away")
     return cast("dict[str, Any]", record)
 
 
