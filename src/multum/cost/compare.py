@@ -3,8 +3,8 @@
 >>> from multum.cost import Cost
 >>> before, after = Cost(name="dense", macs=3_000_000), Cost(name="pruned", macs=1_000_000)
 >>> print(before / after)
-            dense   pruned  times less
-MACs       3.00 M   1.00 M       3.00×
+       dense  pruned  times less
+MACs  3.00 M  1.00 M       3.00×
 >>> (before - after).amount("macs")
 2000000
 """
