@@ -1,1 +1,5 @@
-"""Placeholder until its owner writes it."""
+"""The command line: `multum <system> <verb> [INPUT] [--recipe NAME] [--field value]`."""
+
+from multum.cli.entry import main
+
+__all__ = ["main"]
