@@ -165,7 +165,7 @@ class Setup:
     def _installed_torch(self) -> str:
         code = "from importlib.metadata import version; print('torch', version('torch'))"
         lines = self.runner([str(self.python), "-c", code], _NO_LIMITS).output.splitlines()
-        return next((line.split()[1] for line in lines if line.startswith("torch ")), "")
+        return next((line.removeprefix("torch ") for line in lines if line.startswith("torch ")), "")
 
     def _torch_wish(self) -> str | None:
         """Return the wish that led to the installed torch, or None where this set-up did not install it."""

@@ -128,7 +128,7 @@ NOT_WRITABLE = Cause(
     " again",
 )
 BAD_CERTIFICATE = Cause(
-    signs=("CERTIFICATE_VERIFY_FAILED", "SSLCertVerificationError", "SSLError", "SSL certificate"),
+    signs=("CERTIFICATE_VERIFY_FAILED", "SSLCertVerificationError", "SSLError", "TLS CA certificate"),
     sentence="the package index could not be trusted (its certificate failed the check); name the right certificate"
     " in the variable PIP_CERT and run the same command again",
 )
@@ -172,12 +172,15 @@ def explain(output: str, *, free_bytes: int) -> str:
     for cause in _CAUSES:
         if any(re.search(sign, output) for sign in cause.signs):
             return cause.sentence
-    missing = re.search(r"No matching distribution found for (\S+)", output)
+    missing = re.search(r"satisfies the requirement (\S+).*\(from versions: (.*)\)", output)
     if missing:
-        return (
-            f"the package index serves no {missing[1]} for Python {sys.version_info[0]}.{sys.version_info[1]} on"
-            " this machine; another Python may do, as in: make demo PYTHON=python3.12"
-        )
+        here = f"Python {sys.version_info[0]}.{sys.version_info[1]} on this machine"
+        if missing[2] == "none":  # an index that does not answer and one that has nothing look alike to pip
+            return (
+                f"pip found no {missing[1]}: either the package index cannot be reached, or it has none for {here};"
+                " check the network and pip's settings, such as PIP_INDEX_URL, and run the same command again"
+            )
+        return f"the package index has no {missing[1]} for {here}; another Python may do: make demo PYTHON=python3.12"
     errors = [line for line in output.splitlines() if line.lower().startswith(("error", "fatal"))]
     return f"pip failed ({errors[-1].strip()})" if errors else "pip failed without saying why"
 
