@@ -10,6 +10,8 @@ SETUP = @sh scripts/setup.sh
 BIN = .venv/bin
 # One thread per worker, and none that spins while it waits: workers share the cores.
 CALM = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+# Where CI is set, as continuous integration does, the tests also report which lines they reach.
+COVERAGE = $(if $(CI),--cov --cov-report=term)
 
 .PHONY: help demo test lint types imports docs figures bench clean
 .DEFAULT_GOAL := help
@@ -24,7 +26,7 @@ demo: ## the main job: a real model on real text, and a report to look at
 
 test: ## all tests
 	$(SETUP) test
-	@$(CALM) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@$(CALM) $(BIN)/python -m pytest -n $(WORKERS) $(COVERAGE) $(ARGS)
 
 lint: ## style and formatting
 	$(SETUP) lint
