@@ -1,1 +1,67 @@
-"""Placeholder until its owner writes it."""
+"""Reports: one self-contained HTML file, with tables and plots, light and dark, on paper and on a phone."""
+
+from multum.report.attention_page import attention_page
+from multum.report.attention_results import (
+    AttentionResults,
+    FadingPicture,
+    ModelFacts,
+    RetrievalRow,
+    SentenceRow,
+    SentenceScores,
+    TimingRow,
+)
+from multum.report.blocks import (
+    Section,
+    definitions,
+    details,
+    key_numbers,
+    notes,
+    paragraph,
+    section,
+    small_print,
+    subsection,
+)
+from multum.report.cost_page import cost_page
+from multum.report.cost_plots import layer_bars, memory_timeline
+from multum.report.fading import fading_words
+from multum.report.figure import new_figure, plot
+from multum.report.markup import Html
+from multum.report.page import Page
+from multum.report.plots import bar_plot, line_plot, scatter_plot
+from multum.report.tables import bar_cell, comparison_table, table
+from multum.report.words import WordFate
+
+__all__ = [
+    "AttentionResults",
+    "FadingPicture",
+    "Html",
+    "ModelFacts",
+    "Page",
+    "RetrievalRow",
+    "Section",
+    "SentenceRow",
+    "SentenceScores",
+    "TimingRow",
+    "WordFate",
+    "attention_page",
+    "bar_cell",
+    "bar_plot",
+    "comparison_table",
+    "cost_page",
+    "definitions",
+    "details",
+    "fading_words",
+    "key_numbers",
+    "layer_bars",
+    "line_plot",
+    "memory_timeline",
+    "new_figure",
+    "notes",
+    "paragraph",
+    "plot",
+    "scatter_plot",
+    "section",
+    "small_print",
+    "subsection",
+    "table",
+]
