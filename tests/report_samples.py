@@ -1,0 +1,278 @@
+"""Made-up but plausible things to draw, for the tests of `multum.report`. No number here was ever measured."""
+
+import math
+
+from multum.cost.result import Cost, LayerCost, Moment
+from multum.cost.timing import Latency
+from multum.report import (
+    AttentionResults,
+    FadingPicture,
+    ModelFacts,
+    RetrievalRow,
+    SentenceRow,
+    SentenceScores,
+    TimingRow,
+    WordFate,
+)
+
+FILM = "As a visual treat , the film is almost perfect ."
+"""The sentence of the paper's Fig. 1, its marks apart."""
+
+LIVES = {"film": 6, "perfect": 6, "visual": 4, "treat": 5, "almost": 3, "[CLS]": 6, "[SEP]": 6}
+"""How long the words of the film live; the others leave at once."""
+
+PASSAGE = (
+    "The lamp at the end of the mole was lit by hand until the winter of the great storm . Every evening the keeper "
+    "climbed one hundred and twelve steps with a can of oil on his back , trimmed four wicks , and wound the clockwork "
+    "that turned the lens . The weight of that clock hung in the hollow middle of the stair , so that the keeper met "
+    "it twice on his way , once rising and once on its slow way down . Ships from the north knew the light by its "
+    "rhythm : two flashes , a breath of dark , and a third . When fog came in from the marshes nobody could see any "
+    "of it , and he fired a small brass gun instead , once every ten minutes , all night if need be . His daughter "
+    "kept the log . She wrote the hour , the wind and the oil burnt , and in the margin , where the inspectors seldom "
+    "looked , the birds that had struck the glass : thrushes in October , and now and then a woodcock , which went "
+    "into the pot . The lens is still there . A motor no larger than a fist turns it now , the oil store holds garden "
+    "chairs , and the log lies open in a case beside the door , at the page where the ink ran out in the middle of a "
+    "storm and a pencil , pressed hard , goes on ."
+)
+"""A passage as long as those of the demo."""
+
+
+def film_words() -> tuple[WordFate, ...]:
+    """The film, losing its words over six layers."""
+    return tuple(word_fate(word, LIVES.get(word, 1)) for word in ["[CLS]", *FILM.split(), "[SEP]"])
+
+
+def passage_words(num_layers: int = 6) -> tuple[WordFate, ...]:
+    """The lighthouse, losing its words in a pattern that looks like life: long words stay longer."""
+    fates = []
+    for index, word in enumerate(["[CLS]", *PASSAGE.split(), "[SEP]"]):
+        weight = len(word) + 3 * math.sin(1.7 * index)
+        life = num_layers if word.startswith("[") else max(1, min(num_layers, round(weight * num_layers / 9)))
+        fates.append(word_fate(word, life))
+    return tuple(fates)
+
+
+def word_fate(text: str, life: int) -> WordFate:
+    """A word of a given life, important in proportion."""
+    is_special = text.startswith("[")
+    step = (6.0 if is_special else 0.2 + 0.35 * life) * (1 + 0.01 * len(text))
+    importance = tuple(round(step * layer * (1 + 0.04 * layer), 4) for layer in range(1, life + 1))
+    joins = text in {",", ".", ":", ";"}
+    return WordFate(
+        text=text, last_layer=life, importance=importance, is_special=is_special, joins_previous=joins
+    )
+
+
+def tokens_per_layer(words: tuple[WordFate, ...], num_layers: int = 6) -> tuple[int, ...]:
+    """Count tokens, as if every eighth word had two wordpieces."""
+    return tuple(
+        sum(1 + (index % 8 == 0) for index, word in enumerate(words) if word.last_layer >= layer)
+        for layer in range(1, num_layers + 1)
+    )
+
+
+def training_cost() -> Cost:
+    """A small encoder in training, with a layer table and a timeline."""
+    rows, moments = [], []
+    for block in range(6):
+        for name, kind, macs in (
+            ("attention.query", "Linear", 37_748_736),
+            ("attention.key", "Linear", 37_748_736),
+            ("attention.value", "Linear", 37_748_736),
+            ("attention", "BertSelfAttention", 50_331_648),
+            ("output.dense", "Linear", 150_994_944),
+            ("LayerNorm", "LayerNorm", 0),
+        ):
+            rows.append(
+                LayerCost(
+                    path=f"encoder.layer.{block}.{name}",
+                    kind=kind,
+                    num_calls=1,
+                    num_parameters=macs // 256,
+                    num_trainable_parameters=macs // 256,
+                    parameter_bytes=macs // 64,
+                    macs=macs,
+                    dram_read_bytes=macs // 32,
+                    dram_written_bytes=macs // 96,
+                    kept_bytes=786_432 + 60_000 * block,
+                    output_bytes=393_216,
+                    peak_live_bytes=90_000_000 + 4_000_000 * block,
+                )
+            )
+    for step in range(240):
+        phase = "forward" if step < 90 else "loss" if step < 94 else "backward" if step < 210 else "optimizer"
+        activation = 1_000_000 + 500_000 * min(step, 90) - 360_000 * max(0, min(step, 210) - 94)
+        gradient = 380_000 * max(0, min(step, 210) - 94)
+        optimizer = 2_900_000 * max(0, step - 209)
+        live = 92_000_000 + activation + gradient + optimizer
+        moments.append(
+            Moment(
+                step=step,
+                phase=phase,
+                layer="encoder.layer.0.attention",
+                operation="aten.addmm",
+                live_bytes=live,
+                activation_bytes=activation,
+                gradient_bytes=gradient,
+                optimizer_bytes=optimizer,
+            )
+        )
+    return Cost(
+        name="sample-encoder <6 layers>",
+        mode="training",
+        num_parameters=22_713_216,
+        num_trainable_parameters=22_713_216,
+        parameter_bytes=90_852_864,
+        buffer_bytes=4_096,
+        input_bytes=32_768,
+        output_bytes=3_072,
+        macs=sum(row.macs for row in rows),
+        attention_macs=6 * 50_331_648,
+        peak_live_bytes=max(moment.live_bytes for moment in moments),
+        kept_bytes=sum(row.kept_bytes for row in rows),
+        gradient_bytes=90_852_864,
+        optimizer_bytes=181_705_728,
+        dram_bytes=910_000_000,
+        dram_floor_bytes=273_000_000,
+        latency=Latency(
+            median_seconds=0.412, spread_seconds=0.011, num_runs=9, num_warmup=2, num_threads=1, device="cpu"
+        ),
+        layers=tuple(rows),
+        timeline=tuple(moments),
+    )
+
+
+def inference_cost(name: str, share: float) -> Cost:
+    """A forward pass of which a share of the work is left."""
+    return Cost(
+        name=name,
+        num_parameters=22_713_216,
+        parameter_bytes=90_852_864,
+        macs=round(24_000_000_000 * share),
+        attention_macs=round(2_400_000_000 * share * share),
+        peak_live_bytes=round(91_000_000 + 48_000_000 * share**0.5),
+        dram_bytes=round(90_000_000 + 2_100_000_000 * share),
+        dram_floor_bytes=91_000_000,
+        latency=Latency(
+            median_seconds=0.61 * share + 0.02,
+            spread_seconds=0.009,
+            num_runs=11,
+            num_warmup=2,
+            num_threads=1,
+            device="cpu",
+        ),
+    )
+
+
+def attention_results() -> AttentionResults:
+    """A whole demo run."""
+    film, passage = film_words(), passage_words()
+    return AttentionResults(
+        model=ModelFacts(
+            name="sample-MiniLM", num_layers=6, num_heads=12, width=384, num_parameters=22_713_216
+        ),
+        num_passages=72,
+        num_queries=144,
+        pictures=(
+            FadingPicture(
+                topic="the paper's Fig. 1",
+                title="A film",
+                keep_ratio=0.6,
+                words=film,
+                tokens_per_layer=tokens_per_layer(film),
+            ),
+            FadingPicture(
+                topic="lighthouses",
+                title="The lamp at the end of the mole",
+                keep_ratio=0.5,
+                words=passage,
+                tokens_per_layer=tokens_per_layer(passage),
+            ),
+        ),
+        retrieval=(
+            retrieval_row("dense", 1.0, 1.0, 0.7917),
+            retrieval_row("flat 0.5", 0.5, 1.71, 0.7986),
+            retrieval_row("flat 0.4", 0.4, 2.0, 0.7847),
+            retrieval_row("flat 0.3", 0.3, 2.4, 0.7708),
+            retrieval_row("linear 0.4", 0.4, 2.05, 0.4514),
+        ),
+        cost_before=inference_cost("dense", 1.0),
+        cost_after=inference_cost("keep 0.4", 0.48),
+        cost_note="One batch of 8 passages, 256 tokens at most.",
+        timing=(
+            TimingRow(name="dense, SDPA as shipped", median_seconds=5.9, spread_seconds=0.21, speedup=1.0),
+            TimingRow(
+                name="dense, SDPA with the same fast linears",
+                median_seconds=3.4,
+                spread_seconds=0.15,
+                speedup=1.735,
+                speedup_same_linears=1.0,
+                floor_seconds=2.5,
+                times_floor=1.36,
+            ),
+            TimingRow(
+                name="pruned, keep 0.4",
+                median_seconds=1.95,
+                spread_seconds=0.1,
+                speedup=3.03,
+                speedup_same_linears=1.744,
+                floor_seconds=1.2,
+                times_floor=1.625,
+                is_pruned=True,
+            ),
+        ),
+        timing_note="All 72 passages, one thread.",
+        sentences=(
+            SentenceScores(
+                source="Bundled pairs",
+                num_pairs=60,
+                rows=sentence_rows((1.0, 0.86), (1.17, 0.81), (1.7, 0.70)),
+            ),
+            SentenceScores(
+                source="STS-B test",
+                num_pairs=1379,
+                rows=sentence_rows((1.0, 0.8203), (1.17, 0.77), (1.7, 0.66)),
+            ),
+        ),
+        notes=("Rounds go in turns, so that noise of the machine hits all alike.", "Nothing was tuned."),
+    )
+
+
+def retrieval_row(schedule: str, keep_ratio: float, reduction: float, recall: float) -> RetrievalRow:
+    """A row whose other scores follow from its recall."""
+    return RetrievalRow(
+        family="linear" if "linear" in schedule else "flat",
+        schedule=schedule,
+        keep_ratio=keep_ratio,
+        token_reduction=reduction,
+        recall_at_1=recall,
+        recall_at_5=min(1.0, recall + 0.16),
+        mean_reciprocal_rank=min(1.0, recall + 0.08),
+        loss_points=100 * (0.7917 - recall),
+    )
+
+
+def sentence_rows(*numbers: tuple[float, float]) -> tuple[SentenceRow, ...]:
+    """Rows of token reduction and correlation, the first one dense."""
+    return tuple(
+        SentenceRow(
+            schedule="dense" if reduction == 1 else f"reduction {reduction:g}",
+            token_reduction=reduction,
+            spearman=score,
+        )
+        for reduction, score in numbers
+    )
+
+
+def provenance() -> dict[str, object]:
+    """What `multum.core.provenance` would tell."""
+    return {
+        "multum": "0.0.0",
+        "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "is_dirty": False},
+        "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.2.0"},
+        "cpu": "a processor with <many> units",
+        "num_threads": 1,
+        "time": "2026-01-01T00:00:00+00:00",
+        "command": "multum demo",
+        "seed": None,
+    }
