@@ -46,6 +46,8 @@ def test_long_value_is_cut() -> None:
 
 def test_near_miss_is_suggested() -> None:
     assert did_you_mean("sead", ["seed", "folder"]) == "did you mean seed?"
+    assert did_you_mean("tyni", ["tiny", "huge"]) == "did you mean tiny?"
+    assert did_you_mean("keep", ["keep_ratio", "deep"]) == "did you mean keep_ratio?"
 
 
 def test_without_a_near_miss_everything_known_is_listed() -> None:

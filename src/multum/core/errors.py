@@ -115,8 +115,9 @@ def require_module(module: str, extra: str) -> ModuleType:
 
 
 def _similarity(word: str, choice: str) -> float:
-    """Rate from 0 to 1 how likely a word stands for a known one; the beginning of a long name is a good sign."""
-    if len(word) >= 3 and choice.startswith(word):
+    """Rate from 0 to 1 how likely a word stands for a known one; a beginning or swapped letters are good signs."""
+    swapped = sorted(word) == sorted(choice)
+    if swapped or (len(word) >= 3 and choice.startswith(word)):
         return 0.95
     return difflib.SequenceMatcher(None, word.lower(), choice.lower()).ratio()
 
