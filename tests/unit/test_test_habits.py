@@ -78,3 +78,19 @@ def test_assert_close_refuses_what_is_off_and_what_is_misshapen() -> None:
         assert_close(exact.float() + 1e-4, exact)
     with pytest.raises(AssertionError, match="is not"):
         assert_close(torch.ones(1), exact)
+
+
+def test_poison_does_not_disturb_compiling_exporting_and_differentiating() -> None:
+    class Doubled(torch.nn.Module):
+        def forward(self, input_N: torch.Tensor) -> torch.Tensor:
+            fresh_N = torch.empty_like(input_N)
+            fresh_N.copy_(input_N)
+            return 2 * fresh_N + input_N.new_empty(1).fill_(1.0)
+
+    model, input_N = Doubled(), torch.ones(4)
+    expected_N = torch.full((4,), 3.0)
+    assert torch.equal(torch.compile(model, fullgraph=True, backend="aot_eager")(input_N), expected_N)
+    assert torch.equal(torch.export.export(model, (input_N,)).module()(input_N), expected_N)
+    assert torch.equal(torch.func.grad(lambda it: model(it).sum())(input_N), torch.full((4,), 2.0))
+    with torch.inference_mode():
+        assert torch.equal(model(input_N), expected_N)
