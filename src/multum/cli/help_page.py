@@ -20,6 +20,9 @@ EVERY_COMMAND = (
 )
 """What can be said to any command."""
 
+ENVIRONMENT = (("MULTUM_TRACEBACK=1", "show where an error came from"),)
+"""What can be said to the program from outside."""
+
 EXAMPLES = (
     ("multum demo", "run everything on a real model, and draw a report"),
     ("multum cost MODEL --json", "what a model costs, for another program to read"),
@@ -57,6 +60,7 @@ def help_page(
             for name, about in systems.items()
         ),
         ("Every command understands", EVERY_COMMAND),
+        ("Environment", ENVIRONMENT),
         ("Examples", [line for line in EXAMPLES if line[0].split()[1] in known]),
     ]
     return Group(
