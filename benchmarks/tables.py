@@ -84,7 +84,9 @@ def render_block(name: str) -> str:
     if suite_name not in known:
         raise UserError(f"there is no block {name!r}; {did_you_mean(suite_name, ['figures', *known])}")
     suite = load_suite(suite_name)
-    chosen = next((it for it in suite.devices if it == device), suite.devices[0])
+    chosen = next((it for it in suite.devices if it == (device or suite.devices[0])), None)
+    if chosen is None:
+        raise UserError(f"{device!r} is not a device of {suite_name}; {did_you_mean(device, suite.devices)}")
     results = read_results(result_path(suite, chosen))
     if not table_name:
         return cases_markdown(results)

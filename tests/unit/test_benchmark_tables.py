@@ -1,13 +1,15 @@
 """What README and docs say about results is what the committed results say."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import benchmarks.__main__ as command
 import pytest
 from benchmarks import figures as figures_module
-from benchmarks import tables
+from benchmarks import places, tables
 from benchmarks.figures import HOLDS, figures_markdown, figures_of, figures_text, tell_goal
-from benchmarks.registry import Plot
+from benchmarks.registry import Plot, Suite, Table
 from benchmarks.schema import (
     CaseResult,
     Check,
@@ -259,3 +261,70 @@ def test_plot_is_drawn_once_for_the_same_results(tmp_path: Path, monkeypatch: py
     (tmp_path / plot.path).unlink()
     tables._draw(plot, results_of(RIGHT), check=False)
     assert (tmp_path / plot.path).read_bytes() == first
+
+
+@pytest.fixture
+def tiny_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a repository with one suite, its results and a README; return its root."""
+    pytest.importorskip("matplotlib", reason="drawing needs the report extra")
+    from matplotlib.figure import Figure as Drawing
+
+    suite = Suite(
+        name="tiny",
+        about="a tiny suite",
+        cases=(),
+        tables=(
+            Table(name="short", render=lambda results: f"{len(results.cases)} case on {results.device}"),
+        ),
+        plots=(Plot(path=Path("docs/images/tiny.svg"), draw=lambda results: Drawing()),),
+        devices=("cpu", "cuda"),
+    )
+    write_results(results_of(RIGHT, **{"tiny.ratio": figure(2.5, low=2)}), tmp_path / "tiny.json")
+    write_results(replace(results_of(RIGHT), device="cuda"), tmp_path / "tiny.cuda.json")
+    (tmp_path / "README.md").write_text(BLOCK.replace("tiny", "tiny.short"))
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    monkeypatch.setattr(places, "RESULTS", tmp_path)
+    monkeypatch.setattr(tables, "suite_names", lambda: ["tiny"])
+    monkeypatch.setattr(tables, "load_suite", lambda name: suite)
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_blocks_of_cases_figures_devices_and_own_tables_are_rendered(tiny_suite: Path) -> None:
+    assert "(2.50x)" in tables.render_block("tiny")
+    assert "| `tiny.ratio` | 2.5x | >= 2x | yes |" in tables.render_block("figures")
+    assert tables.render_block("tiny.short") == "1 case on cpu"
+    assert tables.render_block("tiny@cuda.short") == "1 case on cuda"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tiny.shrt", "'shrt' is not a table of tiny; did you mean short"),
+        ("tiny@tpu", "'tpu' is not a device of tiny; did you mean cpu"),
+        ("tinny", "there is no block 'tinny'; did you mean tiny"),
+    ],
+)
+def test_unknown_tables_and_devices_are_refused(tiny_suite: Path, name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        tables.render_block(name)
+
+
+def test_block_of_a_suite_that_was_not_measured_is_refused(tiny_suite: Path) -> None:
+    (tiny_suite / "tiny.cuda.json").unlink()
+    with pytest.raises(UserError, match=r"tiny\.cuda\.json does not exist"):
+        tables.render_block("tiny@cuda")
+
+
+def test_command_writes_tables_and_plots_and_then_finds_them_fresh(
+    tiny_suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["tables", "--check"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "README.md is stale; python -m benchmarks tables",
+        "docs/images/tiny.svg is stale; python -m benchmarks tables",
+    ]
+    assert command.main(["tables"]) == 0
+    assert "1 case on cpu" in (tiny_suite / "README.md").read_text()
+    assert (tiny_suite / "docs" / "images" / "tiny.svg").read_text().rstrip().endswith("-->")
+    assert command.main(["tables", "--check"]) == 0

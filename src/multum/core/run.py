@@ -10,6 +10,7 @@ from its file*, in the first run as in the second.
         baseline = run.stage("baseline", lambda: evaluate(model))
         run.finish({"score": baseline["score"]})
 
+For that, a stage must not lean on random numbers that an earlier one drew: each gets a generator of its own.
 Nothing that a run did not write itself is ever deleted.
 """
 
@@ -117,10 +118,9 @@ class Run:
             The run; `finished` is already true when a finished run was resumed.
 
         Raises:
-            UserError: When the folder holds a run and neither flag says what to do with it, holds files
-                that belong to no run,
-                holds a broken or unknown `run.json`, is in use by another process, or the run to resume had
-                another configuration.
+            UserError: When the folder holds a run and neither flag says what to do with it, holds files that
+                belong to no run, holds a broken or unknown `run.json`, is in use by another process, or the
+                run to resume had another configuration.
         """
         folder = Path(folder)
         if resume and overwrite:
@@ -302,6 +302,8 @@ def _lock_without_waiting(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:
+        return True  # a file system that knows no locks, as some network ones do
     return True
 
 
