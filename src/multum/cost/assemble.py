@@ -47,6 +47,7 @@ def assemble(found: Audit, name: str) -> Cost:
         attention_macs=sum(row.attention_macs for row in sums),
         attention_counted=ledger.attention_counted,
         uncounted_ops=tuple(ledger.uncounted),
+        resident_bytes=moments[0].live_bytes,
         peak_live_bytes=peak.live_bytes,
         workspace_bytes=_workspace_at(found, peak.step),
         kept_bytes=sum((found.kept_by_layer or {}).values()),

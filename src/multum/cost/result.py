@@ -159,6 +159,9 @@ class Cost:
     uncounted_ops: tuple[str, ...] = ()
     """Operations that look like matrix products but have no MAC formula: `macs` is too small by what they do."""
 
+    resident_bytes: int = 0
+    """Alive before the pass begins: weights, buffers, inputs and the optimizer's state."""
+
     peak_live_bytes: int = 0
     """Most bytes alive at one moment: weights, buffers, inputs, activations, gradients, optimizer state, together
     with the scratch memory of the operation at work."""

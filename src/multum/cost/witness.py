@@ -1,0 +1,157 @@
+"""Witnesses: what really happened, found by other ways than the ruler's own.
+
+A ruler that is never held against the world is a story. Two of its numbers can be checked while a program runs:
+
+- `kept_by_autograd` walks the graph behind a loss and looks at what each node has saved (`_saved_self` and its like,
+  `saved_tensors` of Python functions). The ruler counts the same memory from the other side, as it is being saved.
+- `growth_of` tells by how much the process grew while something ran. The allocator hides freed memory from the
+  system unless it is told not to, so the process must have been started with `GROWTH_ENVIRONMENT`.
+
+>>> import torch
+>>> weight, picture = torch.ones(4, requires_grad=True), torch.ones(4)
+>>> kept_by_autograd((weight * picture).exp().sum(), known=(weight, picture))  # exp saves its result
+16
+"""
+
+import gc
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import torch
+
+from multum.core.errors import UserError
+from multum.cost.kept import nodes_behind
+from multum.cost.traffic import plain_parts, tensors_in
+
+GROWTH_ENVIRONMENT: Final = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+"""Makes glibc give freed memory back to the system at once; must be set before the process starts."""
+
+_PAUSE_SECONDS: Final = 2e-4
+_STATUS: Final = Path("/proc/self/status")
+_FORGET_PEAK: Final = Path("/proc/self/clear_refs")
+
+
+def kept_by_autograd(root: torch.Tensor, *, known: Iterable[torch.Tensor] = ()) -> int:
+    """Add up what the autograd graph behind a tensor keeps alive; each storage counts once.
+
+    Args:
+        root: The loss, before its backward pass.
+        known: Tensors that do not count, such as parameters, buffers and inputs.
+
+    Returns:
+        Bytes.
+    """
+    excluded = {storage._cdata for storage in _storages(known)}
+    found = {
+        storage._cdata: storage.nbytes()
+        for node in nodes_behind(root)
+        for storage in _storages(tensors_in(_saved_by(node)))
+    }
+    return sum(size for key, size in found.items() if key not in excluded)
+
+
+def _saved_by(node: Any) -> list[Any]:
+    """List what one node keeps: torch's own under names that begin with `_saved_`, Python's as attributes."""
+    saved = [getattr(node, name) for name in dir(node) if name.startswith("_saved_")]
+    if isinstance(getattr(node, "saved_tensors", None), tuple):
+        saved += node.saved_tensors
+    return saved + list(getattr(node, "__dict__", {}).values())
+
+
+def _storages(tensors: Iterable[torch.Tensor]) -> Iterator[torch.UntypedStorage]:
+    for tensor in tensors:
+        for part in plain_parts(tensor):
+            if part.layout is torch.strided:
+                yield part.untyped_storage()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """By how much memory grew at most while something ran."""
+
+    sampled_bytes: int
+    """Seen by a thread that looked every fifth of a millisecond; short peaks may pass unseen."""
+
+    counted_bytes: int | None
+    """Counted by the kernel of the system or the allocator of the device; None where neither is to be had."""
+
+    @property
+    def most_bytes(self) -> int:
+        """The better witness: what was counted, or else what was seen."""
+        return self.sampled_bytes if self.counted_bytes is None else self.counted_bytes
+
+
+def growth_of(call: Callable[[], object], *, device: str | torch.device = "cpu") -> Growth:
+    """Run something and tell by how much memory grew meanwhile, at most.
+
+    Args:
+        call: What to run; whatever it keeps from its first run (caches, workspaces) should exist already.
+        device: On "cpu" the memory of the process (Linux only), on "cuda" what torch's allocator has given out.
+
+    Returns:
+        The growth.
+
+    Raises:
+        UserError: When the system does not tell the memory of a process.
+    """
+    gc.collect()
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        torch.cuda.synchronize(device)
+        growth = torch.cuda.max_memory_allocated(device) - before
+        return Growth(sampled_bytes=growth, counted_bytes=growth)
+    before, counts = _memory_of_process("VmRSS"), _forget_peak()
+    with _Sampler() as sampler:
+        call()
+    counted = _memory_of_process("VmHWM") - before if counts else None
+    return Growth(sampled_bytes=sampler.most - before, counted_bytes=counted)
+
+
+class _Sampler:
+    """Looks at the memory of the process again and again, from a thread of its own."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while True:
+            self.most = max(self.most, _memory_of_process("VmRSS"))
+            if self._done.wait(_PAUSE_SECONDS):
+                return
+
+
+def _memory_of_process(name: str) -> int:
+    """Read one line of the process's status, in bytes."""
+    try:
+        lines = _STATUS.read_text(encoding="ascii").splitlines()
+    except OSError as problem:
+        raise UserError("the growth of a process can only be seen on Linux, through /proc") from problem
+    for line in lines:
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise UserError(f"/proc/self/status must tell {name}; this system's does not")
+
+
+def _forget_peak() -> bool:
+    """Let the system count the peak anew from here; tell whether it could be done."""
+    try:
+        _FORGET_PEAK.write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
