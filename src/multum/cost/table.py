@@ -1,7 +1,7 @@
 """Readings as tables: plain text for logs and tests, rich ones for a terminal."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from multum.cost.units import format_bytes, format_count, format_seconds
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 LAYER_HEADER = ("Layer", "Type", "Params", "Trainable", "MACs", "DRAM", "Floor", "Kept", "Output", "Peak")
 """Columns of the table of layers."""
+
+_NEEDED_WIDTH: Final = {"Type": 110, "Trainable": 140, "Floor": 120, "Output": 130, "Params": 80}
+"""Characters of a line from which on a column is shown."""
 
 
 def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -139,13 +142,17 @@ def rich_cost(cost: "Cost") -> "Table":
     return rich_table((cost.name, ""), cost_rows(cost))
 
 
-def rich_layers(cost: "Cost") -> "Table":
+def rich_layers(cost: "Cost", *, width: int = 120) -> "Table":
     """Tell the layers of a reading as a rich table.
 
     Args:
         cost: The reading.
+        width: Characters in a line; where they are few, the columns that are read least are left out.
 
     Returns:
         Something that `rich.print` draws.
     """
-    return rich_table(LAYER_HEADER, layer_rows(cost.layers), title=f"{cost.name}: layers")
+    shown = [name for name in LAYER_HEADER if width >= _NEEDED_WIDTH.get(name, 0)]
+    columns = [LAYER_HEADER.index(name) for name in shown]
+    rows = [tuple(row[column] for column in columns) for row in layer_rows(cost.layers)]
+    return rich_table(shown, rows, title=f"{cost.name}: layers")

@@ -16,9 +16,10 @@ A ruler that is never held against the world is a story. Two of its numbers can 
 import gc
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import torch
 
@@ -107,33 +108,28 @@ def growth_of(call: Callable[[], object], *, device: str | torch.device = "cpu")
         growth = torch.cuda.max_memory_allocated(device) - before
         return Growth(sampled_bytes=growth, counted_bytes=growth)
     before, counts = _memory_of_process("VmRSS"), _forget_peak()
-    with _Sampler() as sampler:
+    with _sampling() as most_seen:
         call()
     counted = _memory_of_process("VmHWM") - before if counts else None
-    return Growth(sampled_bytes=sampler.most - before, counted_bytes=counted)
+    return Growth(sampled_bytes=most_seen() - before, counted_bytes=counted)
 
 
-class _Sampler:
-    """Looks at the memory of the process again and again, from a thread of its own."""
+@contextmanager
+def _sampling() -> Iterator[Callable[[], int]]:
+    """Look at the memory of the process again and again, from another thread; yields what tells the most seen."""
+    seen, done = [_memory_of_process("VmRSS")], threading.Event()
 
-    def __init__(self) -> None:
-        self.most = 0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+    def look() -> None:
+        while not done.wait(_PAUSE_SECONDS):
+            seen[0] = max(seen[0], _memory_of_process("VmRSS"))
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while True:
-            self.most = max(self.most, _memory_of_process("VmRSS"))
-            if self._done.wait(_PAUSE_SECONDS):
-                return
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield lambda: seen[0]
+    finally:
+        done.set()
+        thread.join()
 
 
 def _memory_of_process(name: str) -> int:
