@@ -108,8 +108,8 @@ def definitions(entries: Mapping[str, object], caption: str = "") -> Html:
     """Show names and what stands behind them; a mapping inside becomes a list inside.
 
     Args:
-        entries: Values by name. Names lose their underscores; None reads "not known", True and False read
-            "yes" and "no".
+        entries: Values by name. Names lose their underscores; None reads "none", True and False read "yes"
+            and "no".
         caption: A line above the list; empty for none.
 
     Returns:
@@ -169,7 +169,7 @@ def _definition(value: object) -> "Html | str":
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
-        return "not known"
+        return "none"
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value) or "none"
     return str(value)

@@ -59,8 +59,11 @@ def _attention_note(cost: Cost) -> str:
 
 def _memory_section(cost: Cost) -> Html:
     peak = max(cost.timeline, key=lambda moment: moment.live_bytes)
-    where = f"{tell_bytes(peak.live_bytes)} are alive in the {peak.phase} pass, at {peak.layer} ({peak.operation})"
-    lead = f"At the fullest moment {where}."
+    layer = "" if peak.layer.startswith("(") else f" in {peak.layer}"  # the root and the phases are no layers
+    lead = (
+        f"At the fullest moment, in the {peak.phase} phase, {tell_bytes(peak.live_bytes)} are alive; "
+        f"the operation then is {peak.operation}{layer}."
+    )
     if cost.mode == "training":
         lead += (
             f" Training keeps {tell_bytes(cost.kept_bytes)} of activations for the backward pass,"
@@ -80,8 +83,14 @@ def _layer_section(cost: Cost) -> Html:
     top = ranked[0]
     share = top.macs / cost.macs if cost.macs else 0.0
     lead = f"{plural(len(cost.layers), 'layer')} compute or own something."
-    if top.macs:
+    num_ties = sum(layer.macs == top.macs for layer in ranked)
+    if top.macs and num_ties == 1:
         lead += f" The one that computes most is {top.path} ({top.kind}), with {format_percent(share, 1)} of the work."
+    elif top.macs:
+        lead += (
+            f" {num_ties} of them compute most, {format_percent(share, 1)} of the work each; "
+            f"the first is {top.path} ({top.kind})."
+        )
     blocks: list[Html] = [paragraph(lead, lead=True)]
     if any(layer.macs or memory_of(cost, layer) for layer in cost.layers):
         caption = "Each bar is one layer, in the model's order."

@@ -70,7 +70,8 @@ def fading_words(
     parts = [_passage(words, num_layers, label or "Passage losing its words"), _left(words, num_layers)]
     if shows_legend:
         parts.insert(1, _legend(num_layers))
-    attributes = {"class": "fading", "data-largest": f"{max(word.importance[-1] for word in words):.4g}"}
+    tallest = max(word.importance[-1] for word in [word for word in words if not word.is_special] or words)
+    attributes = {"class": "fading", "data-largest": f"{tallest:.4g}"}
     return element("div", attributes, *parts, fold)
 
 

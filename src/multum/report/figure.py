@@ -202,8 +202,8 @@ def fit_legends(figure: "matplotlib.figure.Figure", width_pixels: Number) -> flo
     height = 0.0
     for legend in [legend for legend in figure.legends if legend.get_gid() == LEGEND_MARK]:
         names = [text.get_text() for text in legend.get_texts()]
-        widest = 62 + 6.8 * max(len(name) for name in names)  # handle, gaps, and letters of 12 px
-        num_columns = max(1, min(len(names), int(width_pixels // widest)))
+        widest = 56 + 6.4 * max(len(name) for name in names)  # handle, gaps, and letters of 12 px
+        num_columns = max(1, min(len(names), int((width_pixels + 14) // widest)))  # no gap after the last
         handles = legend.legend_handles
         legend.remove()  # a legend settles its columns when it is made
         _draw_legend(figure, handles, names, num_columns)
@@ -248,6 +248,7 @@ def _draw_legend(
         loc="outside upper left",
         ncols=num_columns,
         handlelength=2.6,
+        columnspacing=1.2,
         borderaxespad=0,
         borderpad=0,
     )
