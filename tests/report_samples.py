@@ -268,7 +268,7 @@ def provenance() -> dict[str, object]:
     """What `multum.core.provenance` would tell."""
     return {
         "multum": "0.0.0",
-        "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "is_dirty": False},
+        "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
         "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.2.0"},
         "cpu": "a processor with <many> units",
         "num_threads": 1,

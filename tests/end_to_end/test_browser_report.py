@@ -126,6 +126,21 @@ def test_one_request_is_the_page_itself(browser, pages: dict[str, Path], name: s
     assert files == [pages[name].as_uri()]
 
 
+def test_the_watch_would_see_an_error_and_a_request(browser, pages: dict[str, Path], tmp_path: Path) -> None:
+    html = pages["blocks"].read_text(encoding="utf-8")
+    bad = '<img src="http://127.0.0.1:9/x.png" alt=""><script>undefinedName()</script></body>'
+    guarded, open_to_all = tmp_path / "guarded.html", tmp_path / "open.html"
+    guarded.write_text(html.replace("</body>", bad), encoding="utf-8")
+    open_to_all.write_text(
+        html.replace("Content-Security-Policy", "X-Nothing").replace("</body>", bad), encoding="utf-8"
+    )
+    show(browser, guarded)
+    assert any("Content Security Policy" in entry["message"] for entry in browser.get_log("browser"))
+    show(browser, open_to_all)
+    assert "http://127.0.0.1:9/x.png" in requests(browser)
+    assert any("undefinedName" in entry["message"] for entry in browser.get_log("browser"))
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_theme_switch_turns_the_page_and_is_remembered(browser, pages: dict[str, Path], theme: str) -> None:
     other = "dark" if theme == "light" else "light"

@@ -115,6 +115,14 @@ def test_the_cost_page_shows_training_parts_only_in_training() -> None:
     assert "sample-encoder &lt;6 layers&gt;" in training
 
 
+def test_layers_that_share_the_first_place_are_told_together() -> None:
+    cost = training_cost()
+    assert "6 of them compute most, 8.0\u202f% of the work each" in cost_page(cost).to_html()
+    largest = max(cost.layers, key=lambda layer: layer.macs)
+    alone = dataclasses.replace(cost, layers=(largest,))
+    assert f"The one that computes most is {largest.path}" in cost_page(alone).to_html()
+
+
 def test_the_cost_page_lists_every_layer_and_warns_of_uncounted_operations() -> None:
     cost = dataclasses.replace(training_cost(), uncounted_ops=("my::op",))
     html = cost_page(cost).to_html().replace("\u200b", "")
