@@ -139,7 +139,7 @@ def test_recipe_is_the_default_and_options_go_over_it(install, capsys) -> None:
 
 def test_recipe_does_not_replace_what_the_verb_works_on(install, capsys) -> None:
     assert main(["shrink", "--recipe=gentle"]) == 2
-    assert "missing from multum shrink: STR" in capsys.readouterr().err
+    assert "missing from multum shrink: TEXT" in capsys.readouterr().err
 
 
 def test_unknown_recipe_is_refused_with_near_misses(install, capsys) -> None:
@@ -179,7 +179,7 @@ def test_run_folder_options_reach_the_run(install, capsys, tmp_path: Path) -> No
         (["shrink", "a", "--mode", "fency"], "invalid choice 'fency' for argument '--mode'"),
         (["shrink", "a", "--sizes", "big"], "could not find valid parse for arguments: ['big']"),
         (["shrink", "a", "--schedule.keep-ratio", "3"], "keep_ratio must be in (0, 1]; got 3.0"),
-        (["shrink"], "missing from multum shrink: STR What to shrink."),
+        (["shrink"], "missing from multum shrink: TEXT What to shrink."),
         (["shrink", "a", "b"], "unrecognized options: b; see multum shrink --help"),
     ],
 )

@@ -7,6 +7,12 @@ inside stands in a function of its own, so that it happens when the command is c
 from multum.cli.verb import AnyVerb, Command
 
 
+def _cost() -> AnyVerb:
+    from multum.cli.cost import COST
+
+    return COST
+
+
 def _recipes() -> AnyVerb:
     from multum.cli.recipes import RECIPES
 
@@ -14,6 +20,11 @@ def _recipes() -> AnyVerb:
 
 
 COMMANDS = (
+    Command(
+        words=("cost",),
+        summary="Measure what a model costs: parameters, MACs, memory, traffic, time.",
+        load=_cost,
+    ),
     Command(
         words=("recipes",),
         summary="List the recipes, ready-made configurations, of every system.",

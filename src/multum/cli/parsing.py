@@ -60,7 +60,12 @@ def parse(verb: AnyVerb, words: Sequence[str], *, name: str, summary: str) -> Pa
                 prog=f"multum {name}",
                 description=_description(verb, summary),
                 args=list(words),
-                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalRequiredArgs),
+                config=(
+                    tyro.conf.FlagCreatePairsOff,
+                    tyro.conf.PositionalRequiredArgs,
+                    tyro.conf.PositionalMetavarFromFieldName,
+                    tyro.conf.DisallowNone,
+                ),
             )
     except SystemExit as end:
         if asks_help or not end.code:
@@ -95,7 +100,7 @@ def one_line(box: str) -> str:
         del parts[
             0
         ]  # where the terminal has no lines to draw with, the title stands as text over a row of hyphens
-    problem = re.sub(r"^Error parsing [^:]*: ", "", " ".join(parts[0]))
+    problem = re.sub(r"^Error parsing [^:]*: | \(required\)", "", " ".join(parts[0]))
     near = [
         line.split()[0] for part in parts[1:] if "meant" in part[0] for line in part if line.startswith("-")
     ]
