@@ -1,1 +1,28 @@
-"""Placeholder until its owner writes it."""
+"""Sparse attention after SpAtten: one file per idea of the paper."""
+
+from multum.attention.architectures import LAYERS_BY_MODEL_TYPE, Encoder, find_encoder
+from multum.attention.embedding import SentenceEncoder, mean_pool
+from multum.attention.pruning import PruningRun, prune
+from multum.attention.schedule import TokenSchedule, flat_schedule, linear_schedule
+from multum.attention.token_pruning import LayerTokens, SentenceTokens, kept_counts, select_tokens
+from multum.attention.word_fate import TextFate, WordFate, trace_words
+
+__all__ = [
+    "LAYERS_BY_MODEL_TYPE",
+    "Encoder",
+    "LayerTokens",
+    "PruningRun",
+    "SentenceEncoder",
+    "SentenceTokens",
+    "TextFate",
+    "TokenSchedule",
+    "WordFate",
+    "find_encoder",
+    "flat_schedule",
+    "kept_counts",
+    "linear_schedule",
+    "mean_pool",
+    "prune",
+    "select_tokens",
+    "trace_words",
+]

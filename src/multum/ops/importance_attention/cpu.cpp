@@ -1,11 +1,11 @@
 // Softmax attention that sums its own probabilities: context and token importance in one pass, float32.
 //
 //   context[b,h,i,:]  = sum_j p[b,h,i,j] value[b,h,j,:],   p = softmax_j(scale * query[b,h,i,:] . key[b,h,j,:])
-//   importance[b,j]   = sum_h sum_i p[b,h,i,j]             (SpAtten, Alg. 2)
+//   importance[b,h,j] = sum_i p[b,h,i,j]                   (SpAtten, Alg. 2, before its sum over heads)
 //
 // The probabilities never reach memory: a block of rows lives in the cache while it is made, summed and used. Keys that
 // the mask drops are not packed, so padding costs nothing; rows that the mask drops are not computed and come out as 0.
-// Order of additions is fixed (rows within a head, then heads), so any number of threads gives the same bits.
+// A head is one thread's and its rows are added in order, so any number of threads gives the same bits.
 //
 // Shape letters: B batch, H heads, Q query rows, K keys, D head width. All strides in floats, innermost stride 1.
 
@@ -103,7 +103,7 @@ inline int panel_vectors(int64_t width, int64_t column) {
 
 struct Problem {
   const float *query, *key, *value;
-  float *context, *head_importance;       // context [B,H,Q,D] by strides; head_importance [B,H,K]
+  float *context, *importance;            // context [B,H,Q,D] by strides; importance [B,H,K], contiguous
   const uint8_t *key_keep, *query_keep;   // [B,K] and [B,Q], or null
   const int64_t* strides;                 // batch, head, row of query, key, value, context
   int64_t batch, heads, rows, keys, width;
@@ -186,7 +186,7 @@ void attend_head(const Problem& p, int64_t b, int64_t h, Scratch& s) {
   const int64_t* st = p.strides;
   const float* query = p.query + b * st[0] + h * st[1];
   float* context = p.context + b * st[9] + h * st[10];
-  float* head_importance = p.head_importance + (b * p.heads + h) * p.keys;
+  float* head_importance = p.importance + (b * p.heads + h) * p.keys;
   std::memset(head_importance, 0, p.keys * sizeof(float));
   for (int64_t i = 0; i < p.rows; ++i)
     if ((p.query_keep && !p.query_keep[b * p.rows + i]) || s.key_index.empty())
@@ -230,8 +230,7 @@ extern "C" void multum_importance_attention(const float* query, const float* key
                                             float* importance, const uint8_t* key_keep, const uint8_t* query_keep,
                                             const int64_t* strides, const int64_t* sizes, float scale, int threads) {
   const int64_t batch = sizes[0], heads = sizes[1], rows = sizes[2], keys = sizes[3], width = sizes[4];
-  std::vector<float> head_importance(batch * heads * keys);
-  const Problem problem{query, key, value, context, head_importance.data(), key_keep, query_keep,
+  const Problem problem{query, key, value, context, importance, key_keep, query_keep,
                         strides, batch, heads, rows, keys, width, scale};
   std::atomic<int64_t> next{0};
   auto work = [&] {
@@ -251,10 +250,4 @@ extern "C" void multum_importance_attention(const float* query, const float* key
   for (int64_t t = 1; t < std::min<int64_t>(threads, batch * heads); ++t) others.emplace_back(work);
   work();
   for (auto& thread : others) thread.join();
-  for (int64_t b = 0; b < batch; ++b)
-    for (int64_t j = 0; j < keys; ++j) {
-      float sum = 0.0f;
-      for (int64_t h = 0; h < heads; ++h) sum += head_importance[(b * heads + h) * keys + j];
-      importance[b * keys + j] = sum;
-    }
 }

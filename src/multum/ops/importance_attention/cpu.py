@@ -27,7 +27,7 @@ def importance_attention_cpu(
     key_mask_BK: Bool[Tensor, "B K"] | None,
     query_mask_BQ: Bool[Tensor, "B Q"] | None,
     scale: float,
-) -> tuple[Float[Tensor, "B H Q D"], Float[Tensor, "B K"]]:
+) -> tuple[Float[Tensor, "B H Q D"], Float[Tensor, "B H K"]]:
     """Context and importance by the compiled kernel; float32 on the CPU, any strides but a contiguous last axis.
 
     The context lies in memory as (B, Q, H, D), so that merging the heads afterwards is free.
@@ -40,7 +40,7 @@ def importance_attention_cpu(
     num_batch, num_heads, num_rows, width = query.shape
     num_keys = key.shape[2]
     context = torch.empty(num_batch, num_rows, num_heads, width, dtype=query.dtype).transpose(1, 2)
-    importance = torch.empty(num_batch, num_keys, dtype=query.dtype)
+    importance = torch.empty(num_batch, num_heads, num_keys, dtype=query.dtype)
     masks = [None if m is None else m.contiguous() for m in (key_mask_BK, query_mask_BQ)]
     strides = [step for t in (query, key, value, context) for step in t.stride()[:3]]
     run = loaded.handle.multum_importance_attention

@@ -27,11 +27,11 @@ def importance_attention(
     query_mask_BQ: Bool[Tensor, "B Q"] | None = None,
     scale: float | None = None,
     impl: Choice = "auto",
-) -> tuple[Float[Tensor, "B H Q D"], Float[Tensor, "B K"]]:
+) -> tuple[Float[Tensor, "B H Q D"], Float[Tensor, "B H K"]]:
     """Softmax attention that also sums the attention each key receives (SpAtten, Alg. 2).
 
-    `importance[b, k] = sum over heads h and query rows q of prob[b, h, q, k]`, in the same pass as the context. A fast
-    path never stores the probabilities.
+    `importance[b, h, k] = sum over query rows q of prob[b, h, q, k]`, in the same pass as the context. A fast path
+    never stores the probabilities.
 
     Args:
         query_BHQD: Queries; last axis contiguous for the fast paths (others are copied).
@@ -44,18 +44,18 @@ def importance_attention(
             takes these tensors.
 
     Returns:
-        Context (B, H, Q, D) in the queries' dtype, and importance (B, K) in float32 (float64 for float64 inputs).
-        Importance of one sentence sums to heads x kept rows. Differentiable in query, key and value through both.
+        Context (B, H, Q, D) in the queries' dtype, and importance (B, H, K) in float32 (float64 for float64 inputs).
+        Importance of one head sums to the kept rows. Differentiable in query, key and value through both.
 
     Raises:
         UserError: Shapes that do not fit, or an implementation that does not take these tensors.
 
     Source: SpAtten (HPCA 2021), section III-A and Algorithm 2.
-    Differs from the paper: rows of padding add nothing; the paper's batches have none.
+    Differs from the paper: the sum over heads is left to the caller, who may weigh them; rows of padding add nothing.
 
     >>> q = torch.randn(1, 2, 5, 8)
     >>> context, importance = importance_attention(q, q, q)
-    >>> bool(torch.isclose(importance.sum(), torch.tensor(2.0 * 5)))
+    >>> bool(torch.allclose(importance.sum(dim=-1), torch.tensor(5.0)))
     True
     """
     _check(query_BHQD, key_BHKD, value_BHKD, key_mask_BK, query_mask_BQ)
@@ -138,7 +138,7 @@ def _fake(
     batch, heads, rows, width = query.shape
     context = query.new_empty(batch, rows, heads, width).transpose(1, 2)
     importance_dtype = torch.promote_types(query.dtype, torch.float32)
-    return context, query.new_empty(batch, key.shape[2], dtype=importance_dtype)
+    return context, query.new_empty(batch, heads, key.shape[2], dtype=importance_dtype)
 
 
 def _save_for_backward(

@@ -36,16 +36,16 @@ def importance_attention_reference(
     key_mask_BK: Bool[Tensor, "B K"] | None,
     query_mask_BQ: Bool[Tensor, "B Q"] | None,
     scale: float,
-) -> tuple[Float[Tensor, "B H Q D"], Float[Tensor, "B K"]]:
+) -> tuple[Float[Tensor, "B H Q D"], Float[Tensor, "B H K"]]:
     """Context and importance, with every probability in memory; any floating dtype, importance at least in float32."""
     prob_BHQK = attention_prob(query_BHQD, key_BHKD, key_mask_BK, query_mask_BQ, scale)
     total_dtype = torch.promote_types(prob_BHQK.dtype, torch.float32)
-    return prob_BHQK @ value_BHKD, prob_BHQK.sum(dim=(1, 2), dtype=total_dtype)
+    return prob_BHQK @ value_BHKD, prob_BHQK.sum(dim=2, dtype=total_dtype)
 
 
 def importance_attention_backward(
     context_grad_BHQD: Float[Tensor, "B H Q D"],
-    importance_grad_BK: Float[Tensor, "B K"],
+    importance_grad_BHK: Float[Tensor, "B H K"],
     query_BHQD: Float[Tensor, "B H Q D"],
     key_BHKD: Float[Tensor, "B H K D"],
     value_BHKD: Float[Tensor, "B H K D"],
@@ -59,7 +59,7 @@ def importance_attention_backward(
     """
     prob_BHQK = attention_prob(query_BHQD, key_BHKD, key_mask_BK, query_mask_BQ, scale)
     prob_grad_BHQK = context_grad_BHQD @ value_BHKD.transpose(-1, -2)
-    prob_grad_BHQK = prob_grad_BHQK + importance_grad_BK[:, None, None, :].to(prob_grad_BHQK.dtype)
+    prob_grad_BHQK = prob_grad_BHQK + importance_grad_BHK[:, :, None, :].to(prob_grad_BHQK.dtype)
     score_grad_BHQK = prob_BHQK * (prob_grad_BHQK - (prob_BHQK * prob_grad_BHQK).sum(dim=-1, keepdim=True))
     query_grad_BHQD = scale * (score_grad_BHQK @ key_BHKD)
     key_grad_BHKD = scale * (score_grad_BHQK.transpose(-1, -2) @ query_BHQD)

@@ -1,7 +1,7 @@
 """The kernel for CUDA devices, in Triton: two passes, no probability ever in memory. Shape legend as in `reference.py`.
 
 Pass 1 is online-softmax attention that also writes each row's log-sum-exp. Pass 2 walks the other way: one program
-owns a block of keys of one sentence, makes every row's probability again from the log-sum-exp and adds them up in a
+owns a block of keys of one head, makes every row's probability again from the log-sum-exp and adds them up in a
 fixed order, so that the importance needs no atomics and is the same in every run.
 """
 
@@ -73,21 +73,21 @@ def _importance_kernel(  # type: ignore[no-untyped-def]
     heads, rows, keys, width, scale,
     BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    batch = tl.program_id(1)
+    batch = tl.program_id(1) // heads
+    head = tl.program_id(1) % heads
     index = tl.program_id(0) * BLOCK_K + tl.arange(0, BLOCK_K)
     channel = tl.arange(0, BLOCK_D)
     kept = tl.load(key_mask + batch * keys + index, mask=index < keys, other=0) != 0
     received = tl.zeros([BLOCK_K], tl.float32)
-    for head in range(heads):
-        k = _load_rows(key + batch * key_b + head * key_h, index, channel, key_l, keys, width)
-        for first in range(0, rows, BLOCK_Q):
-            row = first + tl.arange(0, BLOCK_Q)
-            q = _load_rows(query + batch * query_b + head * query_h, row, channel, query_l, rows, width)
-            log = tl.load(log_sum + (batch * heads + head) * rows + row, mask=row < rows, other=float("inf"))
-            score = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
-            received += tl.sum(tl.exp2(score - log[:, None]), 0)
+    k = _load_rows(key + batch * key_b + head * key_h, index, channel, key_l, keys, width)
+    for first in range(0, rows, BLOCK_Q):
+        row = first + tl.arange(0, BLOCK_Q)
+        q = _load_rows(query + batch * query_b + head * query_h, row, channel, query_l, rows, width)
+        log = tl.load(log_sum + tl.program_id(1) * rows + row, mask=row < rows, other=float("inf"))
+        score = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        received += tl.sum(tl.exp2(score - log[:, None]), 0)
     received = tl.where(kept, received, 0.0)
-    tl.store(importance + batch * keys + index, received, mask=index < keys)
+    tl.store(importance + tl.program_id(1) * keys + index, received, mask=index < keys)
 
 
 def importance_attention_triton(
@@ -97,7 +97,7 @@ def importance_attention_triton(
     key_mask_BK: Bool[Tensor, "B K"] | None,
     query_mask_BQ: Bool[Tensor, "B Q"] | None,
     scale: float,
-) -> tuple[Float[Tensor, "B H Q D"], Float[Tensor, "B K"]]:
+) -> tuple[Float[Tensor, "B H Q D"], Float[Tensor, "B H K"]]:
     """Context and importance on a CUDA device (or in Triton's interpreter); float32, bfloat16 or float16."""
     query, key, value = (
         t if t.stride(-1) == 1 else t.contiguous() for t in (query_BHQD, key_BHKD, value_BHKD)
@@ -109,7 +109,7 @@ def importance_attention_triton(
         1, 2
     )
     log_sum = torch.empty(num_batch * num_heads, num_rows, dtype=torch.float32, device=device)
-    importance = torch.empty(num_batch, num_keys, dtype=torch.float32, device=device)
+    importance = torch.empty(num_batch, num_heads, num_keys, dtype=torch.float32, device=device)
     key_mask = _as_bytes(key_mask_BK, (num_batch, num_keys), device)
     query_mask = _as_bytes(query_mask_BQ, (num_batch, num_rows), device)
     sizes = (num_heads, num_rows, num_keys, width, scale * LOG2_E)
@@ -124,7 +124,7 @@ def importance_attention_triton(
         query, key, value, context, log_sum, key_mask, query_mask,
         *steps[0], *steps[1], *steps[2], *steps[3], *sizes, **blocks,
     )  # fmt: skip
-    key_grid = (triton.cdiv(num_keys, BLOCK_KEYS), num_batch)
+    key_grid = (triton.cdiv(num_keys, BLOCK_KEYS), num_batch * num_heads)
     _importance_kernel[key_grid](
         query, key, log_sum, importance, key_mask, *steps[0], *steps[1], *sizes, **blocks
     )  # fmt: skip

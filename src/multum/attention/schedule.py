@@ -1,0 +1,163 @@
+"""How many tokens each layer may keep: the one dial of token pruning.
+
+A schedule gives, for every layer, the part of a sentence's own tokens that this layer works on. Layer 0 sees all of
+them (nothing has been scored yet) and ratios never grow, for a pruned token does not come back. Which shape is right
+depends on what reads the last layer: mean pooling wants a flat tail, a classifier on [CLS] tolerates a linear one.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from multum.core import invalid
+
+UNPRUNED_PART = 0.15
+"""The part of layers, from the front, that the paper leaves unpruned (SpAtten, section III-A)."""
+
+Score = Literal["attention", "value"]
+"""How tokens earn importance; see `TokenSchedule.score`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenSchedule:
+    """The part of tokens that each layer keeps.
+
+    Raises:
+        UserError: No layer, a ratio outside (0, 1], a first ratio below 1, ratios that grow, `min_tokens` below 1.
+
+    >>> TokenSchedule(keep_ratios=(1.0, 0.5, 0.5)).token_reduction
+    1.5
+    """
+
+    keep_ratios: tuple[float, ...]
+    """For every layer the part of a sentence's tokens it works on, in (0, 1]; starts at 1, never grows."""
+    min_tokens: int = 1
+    """A sentence keeps at least so many tokens (all, if it has fewer)."""
+    protect_first: bool = True
+    """Whether the first token ([CLS], which classifier heads and poolers read) is never pruned."""
+    score: Score = "attention"
+    """What a token earns: the attention it receives (the paper), or that times the length of its value vector."""
+    window: int | None = None
+    """Tokens compete within windows of so many neighbours, each giving up the same share; None: all with all (the
+    paper). Keeps a mean-pooled embedding from losing one end of a passage."""
+
+    def __post_init__(self) -> None:
+        if not self.keep_ratios:
+            raise invalid("keep_ratios", "one ratio per layer", self.keep_ratios, "give at least one")
+        for layer, ratio in enumerate(self.keep_ratios):
+            if not (isinstance(ratio, int | float) and 0.0 < ratio <= 1.0):
+                raise invalid(f"keep_ratios[{layer}]", "in (0, 1]", ratio, "it is the part of tokens KEPT")
+        if self.keep_ratios[0] != 1.0:
+            raise invalid(
+                "keep_ratios[0]", "1", self.keep_ratios[0], "no token has been scored before layer 0 has run"
+            )
+        for layer, (earlier, later) in enumerate(zip(self.keep_ratios, self.keep_ratios[1:], strict=False)):
+            if later > earlier:
+                raise invalid(
+                    "keep_ratios", "non-increasing", self.keep_ratios, f"it grows after layer {layer}"
+                )
+        if self.min_tokens < 1:
+            raise invalid("min_tokens", "at least 1", self.min_tokens)
+        if self.score not in get_args(Score):
+            raise invalid("score", f"one of {get_args(Score)}", self.score)
+        if self.window is not None and self.window < 2:
+            raise invalid("window", "at least 2 tokens, or None", self.window)
+
+    @property
+    def num_layers(self) -> int:
+        """How many layers the schedule is for."""
+        return len(self.keep_ratios)
+
+    @property
+    def token_reduction(self) -> float:
+        """Tokens of the dense model over tokens kept, summed over layers (long sentences; rounding left aside)."""
+        return self.num_layers / math.fsum(self.keep_ratios)
+
+    def num_tokens(self, layer: int, length: int) -> int:
+        """How many tokens of a sentence of `length` tokens layer `layer` works on.
+
+        `ceil(keep_ratio * length)`, at least `min_tokens`, at most `length`.
+
+        >>> TokenSchedule(keep_ratios=(1.0, 0.2)).num_tokens(1, 384)
+        77
+        """
+        wished = math.ceil(self.keep_ratios[layer] * length - 1e-9)  # 0.1 * 30 is 3, not 3.0000000000000004
+        return min(length, max(self.min_tokens, wished))
+
+    @property
+    def last_pruned_layer(self) -> int:
+        """The last layer that starts with fewer tokens than the one before it had; 0 when nothing is pruned."""
+        ratios = self.keep_ratios
+        return max((i for i in range(1, len(ratios)) if ratios[i] < ratios[i - 1]), default=0)
+
+
+def flat_schedule(
+    num_layers: int, keep_ratio: float, *, num_dense_layers: int = 1, min_tokens: int = 1
+) -> TokenSchedule:
+    """All tokens in the first layers, then one ratio to the end: the schedule for mean-pooled embeddings.
+
+    Args:
+        num_layers: Layers of the model.
+        keep_ratio: Part kept in every later layer, in (0, 1].
+        num_dense_layers: Leading layers that keep everything; in 1..num_layers.
+        min_tokens: See `TokenSchedule`.
+
+    >>> flat_schedule(6, 0.4).token_reduction
+    2.0
+    """
+    _check_layers(num_layers, num_dense_layers)
+    ratios = (1.0,) * num_dense_layers + (float(keep_ratio),) * (num_layers - num_dense_layers)
+    return TokenSchedule(keep_ratios=ratios, min_tokens=min_tokens)
+
+
+def linear_schedule(
+    num_layers: int,
+    average_keep_ratio: float,
+    *,
+    final_keep_ratio: float,
+    num_dense_layers: int | None = None,
+    min_tokens: int = 1,
+) -> TokenSchedule:
+    """The paper's rule: ratios fall in a straight line whose two ends average to `average_keep_ratio`.
+
+    Args:
+        num_layers: Layers of the model.
+        average_keep_ratio: Mean ratio over the layers that prune, in (0, 1].
+        final_keep_ratio: Ratio of the last layer; the first pruning layer gets `2 * average - final`.
+        num_dense_layers: Leading layers that keep everything; by default 15 % of them, at least one.
+        min_tokens: See `TokenSchedule`.
+
+    Raises:
+        UserError: The two ratios ask for a start above 1 or below the end.
+
+    Source: SpAtten, section III-A (`r_start + r_end = 2 r_avg`, the first 15 % of layers unpruned).
+    Differs from the paper: ratios here are the part kept, not the part pruned.
+
+    >>> [round(r, 2) for r in linear_schedule(6, 0.5, final_keep_ratio=0.2).keep_ratios]
+    [1.0, 0.8, 0.65, 0.5, 0.35, 0.2]
+    """
+    dense = max(1, round(UNPRUNED_PART * num_layers)) if num_dense_layers is None else num_dense_layers
+    _check_layers(num_layers, dense)
+    start = 2 * average_keep_ratio - final_keep_ratio
+    if not final_keep_ratio <= start <= 1.0:
+        constraint = "such that 2 * average - final lies between final and 1"
+        raise invalid(
+            "average_keep_ratio, final_keep_ratio", constraint, (average_keep_ratio, final_keep_ratio)
+        )
+    steps = num_layers - dense
+    tail = _straight_line(start, final_keep_ratio, steps)
+    return TokenSchedule(keep_ratios=(1.0,) * dense + tuple(tail), min_tokens=min_tokens)
+
+
+def _straight_line(start: float, end: float, steps: int) -> Sequence[float]:
+    if steps == 1:
+        return [(start + end) / 2]
+    return [start + (end - start) * step / (steps - 1) for step in range(steps)]
+
+
+def _check_layers(num_layers: int, num_dense_layers: int) -> None:
+    if num_layers < 1:
+        raise invalid("num_layers", "at least 1", num_layers)
+    if not 1 <= num_dense_layers <= num_layers:
+        raise invalid("num_dense_layers", f"in 1..{num_layers}", num_dense_layers)

@@ -1,0 +1,91 @@
+"""What became of each word: wordpieces merged into words, with the layer that each died in and what it had earned.
+
+Shape legend: L tokens of a sentence.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from multum.attention.embedding import SentenceEncoder
+from multum.attention.pruning import prune
+from multum.attention.schedule import TokenSchedule
+from multum.attention.token_pruning import LayerTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordFate:
+    """One word's way through the layers."""
+
+    text: str
+    """The word as the reader wrote it, or a special token's name."""
+    last_layer: int
+    """How many layers it lived through, 1..number of layers; its longest-lived piece decides."""
+    importance: tuple[float, ...]
+    """Cumulative importance after each layer it lived in, summed over its living pieces."""
+    is_special: bool = False
+    """Whether the tokenizer added it ([CLS], [SEP])."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFate:
+    """One text's way through the layers."""
+
+    words: tuple[WordFate, ...]
+    """Every word in order, special tokens included."""
+    tokens_per_layer: tuple[int, ...]
+    """Tokens that each layer worked on."""
+
+
+@torch.inference_mode()
+def trace_words(encoder: SentenceEncoder, text: str, schedule: TokenSchedule) -> TextFate:
+    """Run one text through the pruned encoder and tell each word's fate (SpAtten, Fig. 1).
+
+    Args:
+        encoder: Model and tokenizer (a fast one, which knows where each token stands in the text).
+        text: The text; not empty, not longer than the model.
+        schedule: How many tokens each layer keeps.
+
+    Raises:
+        UserError: As `SentenceEncoder.tokenize` and `prune`.
+    """
+    inputs = encoder.tokenize([text])
+    with prune(encoder.model, schedule, keep_scoring=True) as run:
+        encoder.model(**inputs)
+    lives = _piece_lives(run.layers, inputs["input_ids"].shape[1])
+    encoding = encoder.tokenizer(text, return_offsets_mapping=True, verbose=False)
+    spans, word_ids = encoding["offset_mapping"], encoding.word_ids()
+    names = encoder.tokenizer.convert_ids_to_tokens(encoding["input_ids"])
+    words: list[WordFate] = []
+    for pieces in _group(word_ids, spans):
+        special = word_ids[pieces[0]] is None
+        written = names[pieces[0]] if special else text[spans[pieces[0]][0] : spans[pieces[-1]][1]]
+        last = max(len(lives[p]) for p in pieces)
+        earned = tuple(sum(lives[p][i] for p in pieces if i < len(lives[p])) for i in range(last))
+        words.append(WordFate(text=written, last_layer=last, importance=earned, is_special=special))
+    return TextFate(words=tuple(words), tokens_per_layer=run.tokens_per_layer)
+
+
+def _piece_lives(layers: Sequence[LayerTokens], length: int) -> list[list[float]]:
+    """For every token its cumulative importance after each layer it lived in."""
+    lives: list[list[float]] = [[] for _ in range(length)]
+    for layer in layers:
+        assert layer.importance_BL is not None, "keep_scoring was asked for"
+        for position, score in zip(
+            layer.position_BL[0].tolist(), layer.importance_BL[0].tolist(), strict=True
+        ):
+            lives[position].append(score)
+    return lives
+
+
+def _group(word_ids: Sequence[int | None], spans: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Token indices by what a reader calls a word: pieces that touch in the text (so `don't,` is one)."""
+    groups: list[list[int]] = []
+    for index, word in enumerate(word_ids):
+        touches = index > 0 and word is not None and word_ids[index - 1] is not None
+        if touches and spans[index][0] == spans[index - 1][1]:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
