@@ -112,10 +112,13 @@ def _device_of(model: nn.Module, inputs: object) -> torch.device:
 
 
 def _set_flags(model: nn.Module, mode: Mode) -> None:
-    if mode == "inference":
-        model.eval()
-    elif not model.training:
-        model.train()
+    try:
+        if mode == "inference":
+            model.eval()
+        elif not model.training:
+            model.train()
+    except NotImplementedError:  # an exported program has only the one behaviour it was exported with
+        return
 
 
 def _make_optimizer(model: nn.Module, factory: Optimizer | OptimizerFactory | None) -> Optimizer | None:
