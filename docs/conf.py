@@ -41,6 +41,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"  # an example that no longer runs fails the build
 nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_execution_timeout = 120
 nb_output_stderr = "remove"  # warnings of libraries, which name paths of this machine
 nb_merge_streams = True
