@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,6 +226,19 @@ def test_traceback_of_a_user_error_is_shown_on_request(install, capsys, monkeypa
     told = capsys.readouterr().err
     assert told.startswith("Traceback (most recent call last)")
     assert told.endswith("multum: error: no\n")
+
+
+def test_warnings_are_one_line_without_the_line_of_code(install, capsys) -> None:
+    def warn(options: ShrinkOptions) -> Outcome:
+        warnings.simplefilter("default")  # the tests make errors of warnings; a user's Python does not
+        warnings.warn("multum: the slow path runs;\n install a compiler", RuntimeWarning, stacklevel=1)
+        return Outcome(result={}, text="done")
+
+    install(("warn", Verb(options=ShrinkOptions, execute=warn)))
+    assert main(["warn", "a"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "done\n"
+    assert told.err == "multum: warning: the slow path runs; install a compiler\n"
 
 
 def test_result_that_json_cannot_hold_is_no_broken_output(install, capsys) -> None:

@@ -13,6 +13,24 @@ def _cost() -> AnyVerb:
     return COST
 
 
+def _attention_show() -> AnyVerb:
+    from multum.cli.attention import SHOW
+
+    return SHOW
+
+
+def _attention_embed() -> AnyVerb:
+    from multum.cli.attention import EMBED
+
+    return EMBED
+
+
+def _kernels() -> AnyVerb:
+    from multum.cli.kernels import KERNELS
+
+    return KERNELS
+
+
 def _recipes() -> AnyVerb:
     from multum.cli.recipes import RECIPES
 
@@ -24,6 +42,21 @@ COMMANDS = (
         words=("cost",),
         summary="Measure what a model costs: parameters, MACs, memory, traffic, time.",
         load=_cost,
+    ),
+    Command(
+        words=("attention", "show"),
+        summary="Show a text losing its words, layer by layer.",
+        load=_attention_show,
+    ),
+    Command(
+        words=("attention", "embed"),
+        summary="Embed the lines of a file, densely or pruned.",
+        load=_attention_embed,
+    ),
+    Command(
+        words=("kernels",),
+        summary="List the fast paths of this machine, and whether each is active.",
+        load=_kernels,
     ),
     Command(
         words=("recipes",),

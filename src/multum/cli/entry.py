@@ -14,8 +14,9 @@ import errno
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from multum.cli.commands import COMMANDS, SYSTEMS
 from multum.cli.help_page import drawn, help_page
@@ -59,6 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and not sys.stderr.isatty():
+        os.environ.setdefault(
+            "TQDM_DISABLE", "1"
+        )  # the bars of libraries below fill logs with control characters
     try:
         return _run(words)
     except UserError as problem:
@@ -126,7 +131,8 @@ def _run_command(command: Command, words: list[str]) -> int:
     if parsed.output.dry_run:
         _print_json(effective_configuration(parsed))
         return EXIT_DONE
-    with contextlib.redirect_stdout(sys.stderr):  # what a library prints must not mix with the result
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.showwarning = _warn  # catch_warnings puts the old one back
         outcome = _execute(verb, parsed)
     if parsed.output.json:
         _print_json(dict(outcome.result))
@@ -160,6 +166,19 @@ def _print_text(text: object) -> None:
     if not isinstance(text, str):
         text = drawn(text)
     print(text.rstrip("\n"), flush=True)
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],  # noqa: ARG001 (the form that the warnings module asks for)
+    filename: str,  # noqa: ARG001
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """Tell a warning as users read it, without the line of code that gave it."""
+    sentence = " ".join(str(message).split()).removeprefix("multum: ")
+    print(f"multum: warning: {sentence}", file=sys.stderr)
 
 
 def _complain(sentence: str) -> int:
