@@ -2,6 +2,7 @@
 
 import math
 
+from multum.attention import WordFate
 from multum.cost.result import Cost, LayerCost, Moment
 from multum.cost.timing import Latency
 from multum.report import (
@@ -12,7 +13,6 @@ from multum.report import (
     SentenceRow,
     SentenceScores,
     TimingRow,
-    WordFate,
 )
 
 FILM = "As a visual treat , the film is almost perfect ."

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from multum.attention import WordFate
 from multum.core.errors import UserError
-from multum.report import WordFate, fading_words
+from multum.report import fading_words
 from multum.report.words import largest_importance
 from report_samples import FILM, film_words, passage_words, tokens_per_layer, word_fate
 

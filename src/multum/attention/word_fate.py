@@ -5,6 +5,7 @@ Shape legend: L tokens of a sentence.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -12,20 +13,50 @@ from multum.attention.embedding import SentenceEncoder
 from multum.attention.pruning import prune
 from multum.attention.schedule import TokenSchedule
 from multum.attention.token_pruning import LayerTokens
+from multum.core import invalid
 
 
 @dataclass(frozen=True, kw_only=True)
 class WordFate:
-    """One word's way through the layers."""
+    """One word of a passage, and what became of it.
+
+    Raises:
+        UserError: When the word is empty, never lived, or its importance does not fit its life.
+
+    >>> WordFate(text="film", last_layer=2, importance=(0.8, 2.1)).importance[-1]
+    2.1
+    """
 
     text: str
-    """The word as the reader wrote it, or a special token's name."""
+    """The word as it is read, all its wordpieces together."""
+
     last_layer: int
-    """How many layers it lived through, 1..number of layers; its longest-lived piece decides."""
+    """How many layers it lived through: 1 means that it was pruned after the first layer."""
+
     importance: tuple[float, ...]
-    """Cumulative importance after each layer it lived in, summed over its living pieces."""
+    """Cumulative importance after each layer it lived through: attention received so far, never falling."""
+
     is_special: bool = False
-    """Whether the tokenizer added it ([CLS], [SEP])."""
+    """Whether it is a token of the model's own, such as [CLS]."""
+
+    joins_previous: bool = False
+    """Whether no space stands before it, as before a full stop."""
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise invalid("a word's text", "some text", self.text)
+        if self.last_layer < 1:
+            raise invalid(f"last_layer of {self.text!r}", "at least 1", self.last_layer)
+        if len(self.importance) != self.last_layer:
+            raise invalid(
+                f"importance of {self.text!r}",
+                f"one number for each of its {self.last_layer} layers",
+                self.importance,
+            )
+        if not all(0 <= value < float("inf") for value in self.importance):
+            raise invalid(f"importance of {self.text!r}", "finite and not negative", self.importance)
+        if any(later < earlier * (1 - 1e-4) for earlier, later in pairwise(self.importance)):
+            raise invalid(f"importance of {self.text!r}", "cumulative, so never falling", self.importance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +93,7 @@ def trace_words(encoder: SentenceEncoder, text: str, schedule: TokenSchedule) ->
         special = word_ids[pieces[0]] is None
         written = names[pieces[0]] if special else text[spans[pieces[0]][0] : spans[pieces[-1]][1]]
         last = max(len(lives[p]) for p in pieces)
-        earned = tuple(sum(lives[p][i] for p in pieces if i < len(lives[p])) for i in range(last))
+        earned = tuple(sum(lives[p][min(i, len(lives[p]) - 1)] for p in pieces) for i in range(last))
         words.append(WordFate(text=written, last_layer=last, importance=earned, is_special=special))
     return TextFate(words=tuple(words), tokens_per_layer=run.tokens_per_layer)
 

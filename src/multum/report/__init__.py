@@ -29,7 +29,6 @@ from multum.report.markup import Html
 from multum.report.page import Page
 from multum.report.plots import bar_plot, line_plot, scatter_plot
 from multum.report.tables import bar_cell, comparison_table, table
-from multum.report.words import WordFate
 
 __all__ = [
     "AttentionResults",
@@ -42,7 +41,6 @@ __all__ = [
     "SentenceRow",
     "SentenceScores",
     "TimingRow",
-    "WordFate",
     "attention_page",
     "bar_cell",
     "bar_plot",

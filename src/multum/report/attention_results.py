@@ -6,9 +6,10 @@ drawn again from a result file without running the model.
 
 from dataclasses import dataclass
 
+from multum.attention import WordFate
 from multum.core.errors import UserError, invalid
 from multum.cost.result import Cost
-from multum.report.words import WordFate, check_words
+from multum.report.words import check_words
 
 
 @dataclass(frozen=True, kw_only=True)

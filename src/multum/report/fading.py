@@ -14,10 +14,10 @@ three parts:
 from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
 
+from multum.attention import WordFate
 from multum.core.errors import invalid
 from multum.report.markup import Html, element, join
 from multum.report.words import (
-    WordFate,
     changing_layers,
     check_words,
     count_alive,

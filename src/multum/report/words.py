@@ -1,57 +1,13 @@
 """The fate of words: what a run of cascade token pruning leaves for a reader to look at.
 
 A model prunes tokens, a reader sees words; a `WordFate` is one word with all its wordpieces, and how long it
-lived. This module holds the facts and the sentences told about them; `multum.report.fading` draws them.
+lived. This module holds the sentences told about them; `multum.report.fading` draws them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 
+from multum.attention import WordFate
 from multum.core.errors import invalid
-
-
-@dataclass(frozen=True, kw_only=True)
-class WordFate:
-    """One word of a passage, and what became of it.
-
-    Raises:
-        UserError: When the word is empty, never lived, or its importance does not fit its life.
-
-    >>> WordFate(text="film", last_layer=2, importance=(0.8, 2.1)).importance[-1]
-    2.1
-    """
-
-    text: str
-    """The word as it is read, all its wordpieces together."""
-
-    last_layer: int
-    """How many layers it lived through: 1 means that it was pruned after the first layer."""
-
-    importance: tuple[float, ...]
-    """Cumulative importance after each layer it lived through: attention received so far, never falling."""
-
-    is_special: bool = False
-    """Whether it is a token of the model's own, such as [CLS]."""
-
-    joins_previous: bool = False
-    """Whether no space stands before it, as before a full stop."""
-
-    def __post_init__(self) -> None:
-        if not self.text.strip():
-            raise invalid("a word's text", "some text", self.text)
-        if self.last_layer < 1:
-            raise invalid(f"last_layer of {self.text!r}", "at least 1", self.last_layer)
-        if len(self.importance) != self.last_layer:
-            raise invalid(
-                f"importance of {self.text!r}",
-                f"one number for each of its {self.last_layer} layers",
-                self.importance,
-            )
-        if not all(0 <= value < float("inf") for value in self.importance):
-            raise invalid(f"importance of {self.text!r}", "finite and not negative", self.importance)
-        if any(later < earlier * (1 - 1e-4) for earlier, later in pairwise(self.importance)):
-            raise invalid(f"importance of {self.text!r}", "cumulative, so never falling", self.importance)
 
 
 def check_words(words: Sequence[WordFate], num_layers: int) -> None:

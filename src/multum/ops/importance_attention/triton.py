@@ -5,7 +5,7 @@ owns a block of keys of one head, makes every row's probability again from the l
 fixed order, so that the importance needs no atomics and is the same in every run.
 """
 
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 import triton  # type: ignore[import-not-found, unused-ignore]
@@ -18,12 +18,14 @@ BLOCK_KEYS = 64
 LOG2_E = 1.4426950408889634
 
 
+@no_type_check  # under the tests' shape checking Triton must still see the bare function
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
 def _load_rows(base, row, width_index, stride, rows, width):  # type: ignore[no-untyped-def]
     inside = (row[:, None] < rows) & (width_index[None, :] < width)
     return tl.load(base + row[:, None] * stride + width_index[None, :], mask=inside, other=0.0)
 
 
+@no_type_check
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
 def _context_kernel(  # type: ignore[no-untyped-def]
     query, key, value, context, log_sum, key_mask, query_mask,
@@ -66,6 +68,7 @@ def _context_kernel(  # type: ignore[no-untyped-def]
     tl.store(log_sum + tl.program_id(1) * rows + row, log, mask=row < rows)
 
 
+@no_type_check
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
 def _importance_kernel(  # type: ignore[no-untyped-def]
     query, key, log_sum, importance, key_mask,
