@@ -1,6 +1,7 @@
 """What `measure` promises for any module, on any device: one suite, many models."""
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,13 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from multum.cost import Cost, Mode, measure
 
-CUDA = pytest.param(
-    "cuda",
-    marks=[
-        pytest.mark.gpu,
-        pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-    ],
-)
+DEVICES = ["cpu", *([pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda.is_available() else [])]
 
 
 class Tied(nn.Module):
@@ -188,17 +183,20 @@ def tensors(value: Any) -> Iterator[torch.Tensor]:
             yield from tensors(part)
 
 
-@pytest.mark.parametrize("device", ["cpu", CUDA])
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", MODELS)
 class TestAnyModel:
-    def build(self, name: str, device: str) -> tuple[nn.Module, Any]:
+    @staticmethod
+    def build(name: str, device: str) -> tuple[nn.Module, Any]:
         torch.manual_seed(0)
         make, inputs = MODELS[name]
         return make().to(device), moved(inputs(), device)
 
-    def read(self, name: str, mode: Mode, device: str) -> Cost:
-        model, inputs = self.build(name, device)
+    @staticmethod
+    @functools.cache
+    def read(name: str, mode: Mode, device: str) -> Cost:
+        model, inputs = TestAnyModel.build(name, device)
         adam = torch.optim.SparseAdam if name == "sparse gradient" else torch.optim.Adam
         return measure(
             model, inputs, mode=mode, optimizer=adam if mode == "training" else None, latency=False

@@ -1,6 +1,5 @@
 """The watched pass: run a step once under the ledger, and hand over everything that was written down."""
 
-import gc
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +49,6 @@ def audit(step: Step, guard: StateGuard, device: torch.device) -> Audit:
     """
     if step.mode == "training":
         step.forget_gradients()
-    gc.collect()  # garbage of earlier passes must not die in this one
     book, tracker = StorageBook(device.type), LayerTracker(step.model)
     found = Audit(
         step=step,

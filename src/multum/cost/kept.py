@@ -55,7 +55,8 @@ class KeptTensors:
                 yield box.layer, box.tensor
 
     def _pack(self, tensor: torch.Tensor) -> _Box:
-        box = _Box(tensor, self.layer_at_work())
+        # .data, because a saved result knows its own node: the node would hold itself through the box, for ever
+        box = _Box(tensor.data, self.layer_at_work())
         self._boxes.append(weakref.ref(box))
         return box
 

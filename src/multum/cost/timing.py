@@ -151,7 +151,6 @@ def _quiet(num_threads: int | None) -> Iterator[None]:
     threads_before, collecting = torch.get_num_threads(), gc.isenabled()
     if num_threads is not None:
         torch.set_num_threads(num_threads)
-    gc.collect()
     gc.disable()
     try:
         yield

@@ -4,6 +4,7 @@ A ruler that is never held against the world is a story. Two of its numbers can 
 
 - `kept_by_autograd` walks the graph behind a loss and looks at what each node has saved (`_saved_self` and its like,
   `saved_tensors` of Python functions). The ruler counts the same memory from the other side, as it is being saved.
+  Looking at a region under activation checkpointing recomputes it, so there this witness tells too much.
 - `growth_of` tells by how much the process grew while something ran. The allocator hides freed memory from the
   system unless it is told not to, so the process must have been started with `GROWTH_ENVIRONMENT`.
 
