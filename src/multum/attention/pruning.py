@@ -87,8 +87,9 @@ def prune(model: nn.Module, schedule: TokenSchedule, *, keep_scoring: bool = Fal
         A `PruningRun`: after each forward it holds the kept positions, their mask and their importance.
 
     Raises:
-        UserError: Unsupported architecture, a schedule for another number of layers, NaN in the attention,
-            a sentence of padding only, `output_attentions`.
+        UserError: Unsupported architecture, a schedule for another number of layers, a model inside another such
+            block; in the forward: NaN in the attention, a sentence of padding only, `output_attentions`, gradient
+            checkpointing.
 
     Source: SpAtten, section III-A.
     Differs from the paper: an encoder's output has only the surviving rows, in their order; heads that need every token
@@ -111,6 +112,10 @@ def prune(model: nn.Module, schedule: TokenSchedule, *, keep_scoring: bool = Fal
             schedule.num_layers,
             "give one ratio a layer",
         )
+    if any(config._attn_implementation == ATTENTION_NAME for config in encoder.configs):  # type: ignore[attr-defined]
+        raise UserError(
+            "model must not be pruned twice; got one inside a prune block; leave that block first"
+        )
     _register_attention()
     run = PruningRun(schedule)
     with ExitStack() as undo:
@@ -124,6 +129,7 @@ def _attach(
     encoder: Encoder, run: PruningRun, schedule: TokenSchedule, keep_scoring: bool
 ) -> Iterator[torch.utils.hooks.RemovableHandle]:
     def start(_: nn.Module, args: Arguments, kwargs: Keywords) -> tuple[Arguments, Keywords]:
+        _refuse_what_pruning_breaks(encoder, kwargs)
         mask_BL = _input_mask(args, kwargs)
         tokens = SentenceTokens(schedule=schedule, mask_BL=mask_BL, keep_scoring=keep_scoring)
         return args, {**kwargs, TRAVELLING: tokens}
@@ -138,10 +144,20 @@ def _attach(
         yield layer.register_forward_hook(_after_layer, with_kwargs=True)
 
 
+def _refuse_what_pruning_breaks(encoder: Encoder, kwargs: Mapping[str, Any]) -> None:
+    """Raise for settings of the model under which a pruned forward would be wrong."""
+    wanted = kwargs.get("output_attentions")
+    if getattr(encoder.base.config, "output_attentions", False) if wanted is None else wanted:
+        raise UserError("output_attentions must be False under prune(); got True; importance is in the run")
+    if any(layer.training and getattr(layer, "gradient_checkpointing", False) for layer in encoder.layers):
+        raise UserError(
+            "gradient checkpointing must be off under prune(), for a layer that runs twice would prune twice; "
+            "got True; call model.gradient_checkpointing_disable()"
+        )
+
+
 def _input_mask(args: Arguments, kwargs: Mapping[str, Any]) -> Bool[Tensor, "B N"]:
     """The input's padding mask as booleans; all True when none was given."""
-    if kwargs.get("output_attentions"):
-        raise UserError("output_attentions must be False under prune(); got True; importance is in the run")
     tokens = args[0] if args else kwargs.get("input_ids")
     tokens = kwargs.get("inputs_embeds") if tokens is None else tokens
     if not isinstance(tokens, Tensor) or tokens.dim() < 2:

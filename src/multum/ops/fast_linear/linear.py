@@ -2,8 +2,8 @@
 
 On AMD processors torch's float32 `Linear` goes through MKL, which picks a slow path there; oneDNN reaches more than
 twice the rate. The operator is private to torch and for inference only, so it is guarded: where it is missing, where
-gradients are wanted, on other devices or dtypes, the stock layer runs. Every CPU comparison of this project gives its
-peer the same linears, so that no gain of the library's is counted as ours.
+gradients are wanted, under autocast, on other devices or dtypes, the stock layer runs. Every CPU comparison of this
+project gives its peer the same linears, so that no gain of the library's is counted as ours.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,15 +16,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def _onednn_linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The private operator; it reads the bias as if it were contiguous, so it gets one that is."""
+    bias = None if bias is None else bias.contiguous()
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+    return found
+
+
 @cache
 def fast_linears_available() -> bool:
     """Whether this torch has oneDNN's linear operator and it agrees with the stock layer on a small problem."""
     if not torch.backends.mkldnn.is_available():
         return False
     ramp = torch.linspace(-1, 1, 12).reshape(3, 4)
-    bias = torch.linspace(2, 3, 3)
+    bias = ramp[:, 0]
     try:
-        found = torch.ops.mkldnn._linear_pointwise(ramp, ramp, bias, "none", [], "")
+        found = _onednn_linear(ramp, ramp, bias)
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
     return bool(torch.allclose(found, functional.linear(ramp, ramp, bias), atol=1e-6))
@@ -38,11 +45,12 @@ def fast_linear(
     >>> fast_linear(torch.ones(2, 3), torch.ones(4, 3), None).shape
     torch.Size([2, 4])
     """
-    inference = not (torch.is_grad_enabled() and (inputs.requires_grad or weight.requires_grad))
-    plain = inputs.device.type == "cpu" and inputs.dtype == weight.dtype == torch.float32
-    if inference and plain and inputs.numel() > 0 and fast_linears_available():
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
-        return found
+    tensors = [inputs, weight] if bias is None else [inputs, weight, bias]
+    inference = not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+    plain = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+    plain = plain and inputs.numel() > 0 and not torch.is_autocast_enabled("cpu")
+    if inference and plain and fast_linears_available():
+        return _onednn_linear(inputs, weight, bias)
     return functional.linear(inputs, weight, bias)
 
 

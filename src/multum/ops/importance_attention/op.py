@@ -94,13 +94,17 @@ def _check(
     if (query.shape[0], query.shape[1], query.shape[3]) != (key.shape[0], key.shape[1], key.shape[3]):
         sizes = tuple(query.shape), tuple(key.shape)
         raise invalid("query and key", "equal in batch, heads and width", sizes)
+    if len({(t.dtype, t.device) for t in (query, key, value)}) > 1:
+        kinds = tuple(f"{t.dtype} on {t.device}" for t in (query, key, value))
+        raise invalid("query, key, value", "of one dtype on one device", kinds)
     for name, mask, length in (
         ("key_mask", key_mask, key.shape[2]),
         ("query_mask", query_mask, query.shape[2]),
     ):
-        if mask is not None and (mask.dtype != torch.bool or mask.shape != (query.shape[0], length)):
-            got = f"{mask.dtype} of shape {tuple(mask.shape)}"
-            raise invalid(name, f"boolean of shape {(query.shape[0], length)}", got)
+        wanted = (torch.bool, (query.shape[0], length), query.device)
+        if mask is not None and (mask.dtype, tuple(mask.shape), mask.device) != wanted:
+            got = f"{mask.dtype} of shape {tuple(mask.shape)} on {mask.device}"
+            raise invalid(name, f"boolean of shape {wanted[1]} on {query.device}", got)
 
 
 @torch.library.custom_op("multum::importance_attention", mutates_args=())
