@@ -10,6 +10,7 @@ True
 160
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -76,10 +77,11 @@ def measure(
     with guard.keeping(model, own):
         _set_flags(model, mode)
         step = Step(model, args, kwargs, mode, loss, own or _make_optimizer(model, optimizer))
-        with _eager(model):
+        with _eager(model) as written:
+            watched = replace(step, model=written)
             if step.optimizer is not None:
-                audit(step, guard, device)  # makes the optimizer's state
-            cost = assemble(audit(step, guard, device), name or type(model).__name__)
+                audit(watched, guard, device)  # makes the optimizer's state
+            cost = assemble(audit(watched, guard, device), name or type(written).__name__)
         if not latency:
             return cost
         taken = time_call(step.run, num_threads=num_threads, min_run_seconds=min_run_seconds, device=device)
@@ -132,11 +134,14 @@ def _make_optimizer(model: nn.Module, factory: Optimizer | OptimizerFactory | No
 
 
 @contextmanager
-def _eager(model: nn.Module) -> Iterator[None]:
+def _eager(model: nn.Module) -> Iterator[nn.Module]:
     """Let a compiled model run as it is written: the ledger sees operations, not generated kernels."""
-    compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
-    if not compiled and not any(type(module).__name__ == "OptimizedModule" for module in model.modules()):
-        yield
+    wrapped = any(type(module).__name__ == "OptimizedModule" for module in model.modules())
+    if not wrapped and all(
+        getattr(module, "_compiled_call_impl", None) is None for module in model.modules()
+    ):
+        yield model
         return
-    with torch.compiler.set_stance("force_eager"):
-        yield
+    with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*global hooks on modules.*")
+        yield getattr(model, "_orig_mod", model)
