@@ -16,7 +16,7 @@ SENTENCE = "The quick brown fox jumps over the lazy dog because it was chased by
 def test_shown_text_loses_words_and_never_regains_them(
     minilm_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["attention", "show", SENTENCE, "--keep-ratio", "0.5", "--dense-layers", "2"]) == 0
+    assert main(["attention", "show", SENTENCE, "--keep-ratio", "0.5"]) == 0
     first, *later, last = capsys.readouterr().out.splitlines()
     assert first == f"layer 1, 20 tokens: {SENTENCE}"
     assert len(later) == 1

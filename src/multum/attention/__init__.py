@@ -3,7 +3,7 @@
 from multum.attention.architectures import LAYERS_BY_MODEL_TYPE, Encoder, find_encoder
 from multum.attention.embedding import SentenceEncoder, mean_pool
 from multum.attention.pruning import PruningRun, prune
-from multum.attention.schedule import TokenSchedule, flat_schedule, linear_schedule
+from multum.attention.schedule import TokenSchedule, embedding_schedule, flat_schedule, linear_schedule
 from multum.attention.token_pruning import LayerTokens, SentenceTokens, kept_counts, select_tokens
 from multum.attention.word_fate import TextFate, WordFate, trace_words
 
@@ -17,6 +17,7 @@ __all__ = [
     "TextFate",
     "TokenSchedule",
     "WordFate",
+    "embedding_schedule",
     "find_encoder",
     "flat_schedule",
     "kept_counts",

@@ -53,6 +53,7 @@ class SentenceEncoder:
             raise invalid("model folder", "a transformers model folder with config.json", str(folder))
         transformers: Any = require_module("transformers", "transformers")
         settings = {"local_files_only": True}
+        transformers.utils.logging.disable_progress_bar()  # a second is not worth a bar
         model = transformers.AutoModel.from_pretrained(folder, use_safetensors=True, **settings)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **settings)
         return cls(model=model.eval(), tokenizer=tokenizer, max_tokens=model.config.max_position_embeddings)

