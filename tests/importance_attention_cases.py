@@ -1,0 +1,182 @@
+"""Problems for `importance_attention`, and their solution by plain loops in float64.
+
+The solution shares nothing with the reference: one row at a time, it gathers the keys that may be seen and adds up.
+Run as a script this file solves every small problem with the Triton kernel in Triton's interpreter, which has to be
+chosen before Triton is imported, so in a process of its own.
+
+Shape legend: B sentences, H heads, Q query rows, K keys, D head width, L longer of Q and K.
+"""
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+Masks = Literal["none", "keys", "rows", "both", "no key", "no row"]
+MASKS: tuple[Masks, ...] = ("none", "keys", "rows", "both", "no key", "no row")
+Layout = Literal["contiguous", "packed", "strided", "shared"]
+LAYOUTS: tuple[Layout, ...] = ("contiguous", "packed", "strided", "shared")
+LENGTHS = (1, 2, 5, 17, 63, 64, 65, 131)
+WIDTHS = (1, 3, 8, 20, 32, 64, 80, 96, 128, 130)
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Inputs of one call."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    key_mask: torch.Tensor | None
+    query_mask: torch.Tensor | None
+    scale: float
+
+    @property
+    def num_terms(self) -> int:
+        """Products in the longest of the three sums."""
+        return max(self.query.shape[2], self.key.shape[2], self.key.shape[3])
+
+    def to(self, target: torch.dtype | str) -> "Problem":
+        """Change dtype or device; strides stay."""
+        cast = target if isinstance(target, torch.dtype) else self.query.dtype
+        device = self.query.device if isinstance(target, torch.dtype) else target
+        masks = [None if m is None else m.to(device) for m in (self.key_mask, self.query_mask)]
+        query, key, value = (t.to(device=device, dtype=cast) for t in (self.query, self.key, self.value))
+        return Problem(
+            query=query, key=key, value=value, key_mask=masks[0], query_mask=masks[1], scale=self.scale
+        )
+
+
+def make_problem(
+    rows: int,
+    keys: int,
+    width: int,
+    *,
+    masks: Masks = "none",
+    layout: Layout = "contiguous",
+    batch: int = 2,
+    heads: int = 3,
+    score_size: float = 1.0,
+) -> Problem:
+    """Draw a problem; the same arguments give the same numbers.
+
+    Args:
+        rows: Query rows.
+        keys: Keys.
+        width: Head width.
+        masks: Which masks it has; "no key" and "no row" leave the first sentence without any.
+        layout: "contiguous", "packed" (projections of one matrix, heads innermost but one), "strided" (only every
+            second number of the last axis belongs to the tensor) or "shared" (all heads read the same memory).
+        batch: Sentences.
+        heads: Heads.
+        score_size: Factor on the scores, whose standard deviation is 1 otherwise.
+    """
+    generator = torch.Generator().manual_seed(1000 * rows + 10 * keys + width)
+    length = max(rows, keys)
+    query, key, value = _draw(batch, heads, length, width, layout, generator)
+    keep = torch.rand(2, batch, length, generator=generator) > 0.4
+    keep[0, :, 0] = masks != "no key"
+    keep[0, 1:, 0] = True
+    keep[0, 0] &= masks != "no key"
+    keep[1, 0] &= masks != "no row"
+    has_key_mask, has_row_mask = masks in {"keys", "both", "no key"}, masks in {"rows", "both", "no row"}
+    return Problem(
+        query=query[:, :, :rows],
+        key=key[:, :, :keys],
+        value=value[:, :, :keys],
+        key_mask=keep[0, :, :keys] if has_key_mask else None,
+        query_mask=keep[1, :, :rows] if has_row_mask else None,
+        scale=score_size * width**-0.5,
+    )
+
+
+def _draw(
+    batch: int, heads: int, length: int, width: int, layout: Layout, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    if layout == "packed":
+        packed = torch.randn(batch, length, 3, heads, width, generator=generator)
+        query, key, value = packed.permute(2, 0, 3, 1, 4)
+    elif layout == "strided":
+        query, key, value = torch.randn(3, batch, heads, length, width, 2, generator=generator)[..., 0]
+    elif layout == "shared":
+        query, key, value = torch.randn(3, batch, 1, length, width, generator=generator).expand(
+            -1, -1, heads, -1, -1
+        )
+    else:
+        query, key, value = torch.randn(3, batch, heads, length, width, generator=generator)
+    return query, key, value
+
+
+def solve(problem: Problem) -> Pair:
+    """Context and importance in float64, row by row."""
+    query, key, value = (t.double().numpy() for t in (problem.query, problem.key, problem.value))
+    batch, heads, rows, _ = query.shape
+    context, importance = np.zeros(query.shape), np.zeros(key.shape[:3])
+    for b in range(batch):
+        seen = _kept(problem.key_mask, b, key.shape[2])
+        if len(seen) == 0:
+            continue
+        for h in range(heads):
+            for i in _kept(problem.query_mask, b, rows):
+                score = problem.scale * key[b, h, seen] @ query[b, h, i]
+                share = np.exp(score - score.max())
+                share /= share.sum()
+                context[b, h, i] = share @ value[b, h, seen]
+                importance[b, h, seen] += share
+    return torch.from_numpy(context), torch.from_numpy(importance)
+
+
+def _kept(mask: torch.Tensor | None, sentence: int, length: int) -> np.ndarray:
+    return np.arange(length) if mask is None else np.flatnonzero(mask[sentence].numpy())
+
+
+INTERPRETED: tuple[tuple[int, int, int, Masks, Layout], ...] = (
+    (1, 1, 1, "none", "contiguous"),
+    (2, 5, 3, "both", "packed"),
+    (5, 2, 8, "no key", "contiguous"),
+    (17, 1, 20, "none", "shared"),
+    (63, 65, 32, "keys", "packed"),
+    (65, 63, 16, "no row", "strided"),
+    (64, 64, 64, "rows", "packed"),
+    (131, 17, 20, "both", "contiguous"),
+    (17, 131, 8, "no key", "packed"),
+)
+"""Rows, keys, width, masks and layout of the problems for the interpreter, where a number takes its time."""
+
+
+def interpret() -> dict[str, float]:
+    """Largest error of the Triton kernel on each problem, in units of what the table of tolerances allows."""
+    from multum.ops.importance_attention.triton import importance_attention_triton
+    from tolerances import tolerance
+
+    worst = {}
+    for case in INTERPRETED:
+        problem = make_problem(*case[:3], masks=case[3], layout=case[4], heads=2)
+        allowed = tolerance(torch.float32, num_terms=problem.num_terms)
+        found = importance_attention_triton(
+            problem.query, problem.key, problem.value, problem.key_mask, problem.query_mask, problem.scale
+        )
+        units = [
+            ((got.double() - true).abs() / (allowed.absolute + allowed.relative * true.abs())).max().item()
+            for got, true in zip(found, solve(problem), strict=True)
+        ]
+        worst[str(case)] = math.nan if any(map(math.isnan, units)) else max(units)
+    poisoned = make_problem(5, 17, 8, heads=2)
+    poisoned.query[0, 1, 2, 0] = math.nan
+    context, importance = importance_attention_triton(
+        poisoned.query, poisoned.key, poisoned.value, None, None, poisoned.scale
+    )
+    honest = bool(context[0, 1, 2].isnan().all() and importance[0, 1].isnan().all())
+    confined = not bool(context[0, 0].isnan().any() or context[1].isnan().any())
+    worst["NaN"] = 0.0 if honest and confined else math.inf
+    return worst
+
+
+if __name__ == "__main__":
+    json.dump(interpret(), sys.stdout)
