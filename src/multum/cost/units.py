@@ -16,7 +16,7 @@ DASH: Final = "\N{EN DASH}"
 
 _TIMES: Final = "\N{MULTIPLICATION SIGN}"
 _PREFIXES: Final = ("", "k", "M", "G", "T", "P", "E")
-_SMALL_SECONDS: Final = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+_SMALL: Final = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"))
 
 
 def format_count(count: Number) -> str:
@@ -61,12 +61,7 @@ def format_seconds(seconds: Number) -> str:
     >>> format_seconds(0.836), format_seconds(1.3e-6), format_seconds(95.0), format_seconds(0.0)
     ('836 ms', '1.30 us', '95.0 s', '0 s')
     """
-    if seconds == 0:
-        return "0 s"
-    for scale, unit in _SMALL_SECONDS:
-        if abs(seconds) >= scale * 0.9995:
-            return f"{_three_digits(seconds / scale)} {unit}"
-    return f"{_three_digits(seconds / 1e-9)} ns"
+    return _with_small_unit(seconds, "s")
 
 
 def format_joules(joules: Number) -> str:
@@ -81,7 +76,7 @@ def format_joules(joules: Number) -> str:
     >>> format_joules(0.0025), format_joules(3.2e-7)
     ('2.50 mJ', '320 nJ')
     """
-    return f"{format_seconds(joules).removesuffix('s').rstrip()}J".replace("  ", " ")
+    return _with_small_unit(joules, "J")
 
 
 def format_ratio(ratio: Number | None) -> str:
@@ -113,8 +108,16 @@ def _scaled(number: Number) -> str:
     return f"{_three_digits(number)} {_PREFIXES[power]}"
 
 
-def _three_digits(number: Number) -> str:
+def _with_small_unit(number: Number, unit: str) -> str:
     if number == 0:
-        return "0"
-    whole_digits = max(1, math.floor(math.log10(abs(number) * 1.0005)) + 1) if abs(number) >= 1 else 0
-    return f"{number:.{max(0, 3 - whole_digits)}f}"
+        return f"0 {unit}"
+    for scale, prefix in _SMALL:
+        if abs(number) >= scale * 0.9995:
+            return f"{_three_digits(number / scale)} {prefix}{unit}"
+    return f"{_three_digits(number / 1e-9)} n{unit}"
+
+
+def _three_digits(number: Number) -> str:
+    rounded = abs(float(f"{number:.3g}"))
+    whole_digits = len(str(int(rounded))) if rounded >= 1 else 0
+    return f"{number:.{max(0, 3 - whole_digits)}f}" if rounded else "0"

@@ -7,14 +7,15 @@ alive). Convolutions are different:
 - *oneDNN* computes in a blocked layout, channels in groups of 16 (AVX-512). The input is copied into that layout
   unless it has at most 3 channels, the weight always; the result is computed blocked and then copied back, so that
   two results exist for a moment. Gradients of the input of a strided convolution (and results of a strided transposed
-  one, which is the same kernel) are computed channels-last and copied twice on the way back. Tensors that are
-  channels-last already are used as they are; only weights are copied.
+  one, which is the same kernel) are computed channels-last and copied twice on the way back, unless it is depthwise.
+  Tensors that are channels-last already are used as they are; only weights are copied.
 - *Torch's own* convolutions (float64, and small float32 ones) unfold the input into a matrix, of the whole batch in
   the forward pass and for the weight's gradient, of one sample per thread for the input's gradient.
 
 Which of the two runs is not guessed: torch is asked. Backward attention copies an output gradient that is not laid
-out as the output is. Not modelled: other instruction sets' layouts, reduced-precision matrix products on a CPU
-without such instructions, and cuDNN's workspaces.
+out as the output is. Not modelled: groups of channels that are no whole blocks (what they need is overestimated), the
+layouts of other instruction sets, reduced-precision matrix products on a CPU without instructions for them, and
+cuDNN's workspaces.
 
 Shape legend: N batch, C channels, K positions of a filter, P positions of the output.
 """
@@ -93,6 +94,11 @@ class _Convolution:
         return max(self.stride) > 1
 
     @property
+    def is_depthwise(self) -> bool:
+        """Whether every channel has a filter of its own."""
+        return self.groups > 1 and self.groups == self.input.shape[1]
+
+    @property
     def is_pointwise(self) -> bool:
         """Whether this is a plain matrix product, so that nothing needs unfolding."""
         return prod(self.weight.shape[2:]) == 1 and not self.is_strided and max(self.padding) == 0
@@ -112,7 +118,7 @@ def _convolution(args: Sequence[Any], result: object) -> int:
             return call.weight_copies * _size(call.weight)
         copied = _blocked(call.input) + _size(call.weight) + _blocked(result)
         if call.transposed:
-            return max(copied, 2 * _size(result) if call.is_strided else 0)
+            return max(copied, 2 * _size(result) if call.is_strided and not call.is_depthwise else 0)
         return max(copied - _size(result), _blocked(result))
     if call.backend != "unfold" or call.is_pointwise:
         return 0
@@ -136,7 +142,7 @@ def _blocked_gradients(call: _Convolution) -> tuple[int, int]:
     """Scratch memory of oneDNN for the gradients of input and weight."""
     grad, input_, dense = _blocked(call.output, few=0), _blocked(call.input, few=0), _size(call.input)
     of_input = max(grad + _size(call.weight) + input_ - dense, input_)
-    if call.is_strided and not call.transposed:
+    if call.is_strided and call.groups == 1 and not call.transposed:
         of_input = max(of_input, 2 * dense)
     return of_input, _blocked(call.input) + grad
 
