@@ -176,8 +176,10 @@ def _notes(config: DemoConfig) -> list[str]:
         "Queries are embedded densely; passages under each schedule. Nothing was trained or tuned on them.",
         "Token reduction counts tokens over all layers and passages, the dense first layer included.",
         "The floor is the multiply-adds of the run over the rate of a loop that does nothing else on this processor.",
-        "By value: a token earns the attention it receives times the length of its value vector, and competes with "
-        "its 32 neighbours. The paper's score is the attention alone, all tokens competing with all.",
+        (
+            "By value: a token earns the attention it receives times the length of its value vector, and competes "
+            "with its 32 neighbours. The paper's score is the attention alone, all tokens competing with all."
+        ),
     ]
     if config.data is None:
         notes.append("STS-B was not measured; give its folder with --data.")

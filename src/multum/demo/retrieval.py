@@ -21,28 +21,37 @@ from multum.data import Passage, SentencePair
 from multum.report import RetrievalRow, SentenceRow
 
 DENSE = "dense"
+BY_VALUE = "flat, by value"
+STEEPEST_LINEAR = 0.5
+"""Averages above this leave the linear rule no room to start below 1."""
+ScheduleRow = tuple[str, str, TokenSchedule | None]
+"""Name, family and schedule; None is the dense model."""
 
 
-def compared_schedules(
-    num_layers: int, keep_ratios: Sequence[float]
-) -> list[tuple[str, str, TokenSchedule | None]]:
+def compared_schedules(num_layers: int, keep_ratios: Sequence[float]) -> list[ScheduleRow]:
     """The schedules of the report as (name, family, schedule): dense, ours for embeddings, and the paper's two.
 
     The paper's score with a flat tail and the paper's linear rule at the same average stand beside ours, so that the
     reader sees what each choice is worth.
     """
-    rows: list[tuple[str, str, TokenSchedule | None]] = [(DENSE, "flat, by value", None)]
-    for ratio in keep_ratios:
-        rows.append((f"flat {ratio:.2g}, by value", "flat, by value", embedding_schedule(num_layers, ratio)))
-    for ratio in keep_ratios:
-        rows.append(
-            (f"flat {ratio:.2g}, paper's score", "flat, paper's score", flat_schedule(num_layers, ratio))
+    by_value: list[ScheduleRow] = [
+        (f"flat {ratio:.2g}, by value", BY_VALUE, embedding_schedule(num_layers, ratio))
+        for ratio in keep_ratios
+    ]
+    by_attention: list[ScheduleRow] = [
+        (f"flat {ratio:.2g}, paper's score", "flat, paper's score", flat_schedule(num_layers, ratio))
+        for ratio in keep_ratios
+    ]
+    linear: list[ScheduleRow] = [
+        (
+            f"linear {ratio:.2g}, paper's rule",
+            "linear, paper's rule",
+            linear_schedule(num_layers, ratio, final_keep_ratio=ratio / 4),
         )
-    for ratio in keep_ratios:
-        if ratio <= 0.5:
-            tail = linear_schedule(num_layers, ratio, final_keep_ratio=ratio / 4)
-            rows.append((f"linear {ratio:.2g}, paper's rule", "linear, paper's rule", tail))
-    return rows
+        for ratio in keep_ratios
+        if ratio <= STEEPEST_LINEAR
+    ]
+    return [(DENSE, BY_VALUE, None), *by_value, *by_attention, *linear]
 
 
 def ranks(
@@ -96,7 +105,7 @@ def measure_pairs(
     from scipy.stats import spearmanr  # heavy, and only needed here
 
     num_layers = int(encoder.model.config.num_hidden_layers)
-    schedules = [row for row in compared_schedules(num_layers, keep_ratios) if row[1] == "flat, by value"]
+    schedules = [row for row in compared_schedules(num_layers, keep_ratios) if row[1] == BY_VALUE]
     texts = [pair.first for pair in pairs] + [pair.second for pair in pairs]
     rows: list[SentenceRow] = []
     for name, family, schedule in track(schedules, description):

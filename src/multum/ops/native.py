@@ -8,6 +8,7 @@ fast path never fails. `MULTUM_KERNELS=off` asks for the reference path on purpo
 import ctypes
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -57,22 +58,30 @@ def load_native(source: Path) -> NativeLibrary | None:
     if os.environ.get("MULTUM_KERNELS", "").lower() in {"off", "0", "no"}:
         return None
     level = native_level()
-    shipped = source.with_name(library_name(level))
-    if shipped.exists():
-        return NativeLibrary(handle=ctypes.CDLL(str(shipped)), level=level, origin="wheel")
+    if shipped := _load_if_sound(source.with_name(library_name(level)), level, "wheel"):
+        return shipped
     try:
         name = f"{source.parent.name}-{_digest(source, level)}-{library_name(level)}"
         built = cache_folder() / "kernels" / name
-        origin = "cache" if built.exists() else "built"
-        if origin == "built":
-            compile_source(source, built, level)
-        return NativeLibrary(handle=ctypes.CDLL(str(built)), level=level, origin=origin)
+        if found := _load_if_sound(built, level, "cache"):
+            return found
+        compile_source(source, built, level)
+        return NativeLibrary(handle=ctypes.CDLL(str(built)), level=level, origin="built")
     except (NoCompilerError, OSError, RuntimeError) as error:
         warn_once(
             f"multum: the compiled kernel {source.parent.name!r} is not available ({error}); the slower "
             "reference path in plain torch runs instead. Install a C++ compiler (g++ or clang++) to change that."
         )
         return None
+
+
+def _load_if_sound(library: Path, level: str, origin: str) -> NativeLibrary | None:
+    """The library, or None where there is none or it is damaged or made for another system (it is built anew then)."""
+    if not library.exists():
+        return None
+    with suppress(OSError):
+        return NativeLibrary(handle=ctypes.CDLL(str(library)), level=level, origin=origin)
+    return None
 
 
 def _digest(source: Path, level: str) -> str:

@@ -20,14 +20,14 @@ LOG2_E = 1.4426950408889634
 
 @no_type_check  # under the tests' shape checking Triton must still see the bare function
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def _load_rows(base, row, width_index, stride, rows, width):  # type: ignore[no-untyped-def]
+def _load_rows(base, row, width_index, stride, rows, width):
     inside = (row[:, None] < rows) & (width_index[None, :] < width)
     return tl.load(base + row[:, None] * stride + width_index[None, :], mask=inside, other=0.0)
 
 
 @no_type_check
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def _context_kernel(  # type: ignore[no-untyped-def]
+def _context_kernel(
     query, key, value, context, log_sum, key_mask, query_mask,
     query_b, query_h, query_l, key_b, key_h, key_l, value_b, value_h, value_l, context_b, context_h, context_l,
     heads, rows, keys, width, scale,
@@ -70,7 +70,7 @@ def _context_kernel(  # type: ignore[no-untyped-def]
 
 @no_type_check
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def _importance_kernel(  # type: ignore[no-untyped-def]
+def _importance_kernel(
     query, key, log_sum, importance, key_mask,
     query_b, query_h, query_l, key_b, key_h, key_l,
     heads, rows, keys, width, scale,

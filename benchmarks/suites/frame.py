@@ -1,0 +1,253 @@
+"""The main job's figures: token pruning against the dense model under torch's SDPA, with the same linear layers.
+
+Ours and the middle column use the same linear layers (oneDNN's); the first column is the dense model as a user gets it.
+On processors whose stock linear layers are fast already the two columns are alike; the ratio that counts is still the
+one to the middle column.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from benchmarks.baselines import OURS, SAME_LINEARS, THREE_COLUMNS, three_columns
+from benchmarks.registry import Case, Figure, Setting, Suite
+from benchmarks.schema import Check, Results
+from multum.attention import SentenceEncoder, TokenSchedule, embedding_schedule, prune
+from multum.attention.reference import masked_dense
+from multum.cost import Latency, measure
+from multum.data import load_passages, minilm_folder
+from multum.demo.retrieval import measure_retrieval
+from multum.demo.timing import TIMED_BATCH, runner
+from multum.ops import fast_linears, measure_fma_peak
+
+LENGTH, BATCH = 384, 8
+BERT_SCHEDULE = TokenSchedule(keep_ratios=(1.0, 1.0) + (0.2,) * 10)
+"""Tokens per layer 384, 384, then 77: a third on average."""
+MINILM_KEEP_RATIO = 0.4
+"""Half the tokens on average over six layers: a token reduction of 2."""
+TWIN_TOLERANCE = 2e-4
+"""Hidden states of order one after twelve layers in float32, dense with masks against rows really gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertProblem:
+    """A BERT-Base of random weights, dense under SDPA, and a batch without padding."""
+
+    model: Any
+    """The model. Weights are drawn wider than usual, so that attention has favourites as in a trained model."""
+    tokens: torch.Tensor
+    """Token ids, (8, 384)."""
+
+    def forward(self, schedule: TokenSchedule | None = None, *, fast: bool = False) -> torch.Tensor:
+        """Last hidden states."""
+        with torch.inference_mode():
+            if fast:
+                with fast_linears(self.model):
+                    return self.forward(schedule)
+            if schedule is None:
+                return self.model(self.tokens).last_hidden_state  # type: ignore[no-any-return]
+            with prune(self.model, schedule):
+                return self.model(self.tokens).last_hidden_state  # type: ignore[no-any-return]
+
+
+def _bert(setting: Setting) -> BertProblem:
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(setting.seed)
+    config = BertConfig(initializer_range=0.06, attn_implementation="sdpa")
+    model = BertModel(config, add_pooling_layer=False).eval()
+    batch = 2 if setting.quick else BATCH
+    tokens = torch.randint(1000, config.vocab_size, (batch, LENGTH), generator=setting.generator())
+    return BertProblem(model=model, tokens=tokens)
+
+
+def _check_bert(problem: BertProblem) -> Check:
+    with torch.inference_mode():
+        twin = masked_dense(problem.model, problem.tokens[0], BERT_SCHEDULE)
+        with prune(problem.model, BERT_SCHEDULE) as run, fast_linears(problem.model):
+            ours = problem.model(problem.tokens).last_hidden_state[0]
+    kept = run.positions[0].tolist()
+    if kept != list(twin.kept[-1]):
+        return Check.holds(False, "the kept tokens are not those of the masked dense twin")
+    return Check.close(ours, twin.hidden_ND[kept], allowed=TWIN_TOLERANCE)
+
+
+def _run_bert(problem: BertProblem, setting: Setting, num_threads: int) -> Mapping[str, Latency | float]:
+    dense = measure(problem.model, (problem.tokens,), latency=False)
+    with prune(problem.model, BERT_SCHEDULE):
+        pruned = measure(problem.model, (problem.tokens,), latency=False)
+    times = three_columns(
+        setting,
+        shipped=problem.forward,
+        same_linears=lambda: problem.forward(fast=True),
+        ours=lambda: problem.forward(BERT_SCHEDULE, fast=True),
+        num_threads=num_threads,
+    )
+    floor = 2 * pruned.macs / (measure_fma_peak().flops_per_second * num_threads)
+    return {
+        **times,
+        "mac_reduction": dense.macs / pruned.macs,
+        "mac_floor_seconds": floor,
+        "times_mac_floor": times[OURS].median_seconds / floor,
+        "dense_times_mac_floor": times[SAME_LINEARS].median_seconds / (floor * dense.macs / pruned.macs),
+    }
+
+
+def _bert_case(num_threads: int) -> Case:
+    word = "one thread" if num_threads == 1 else f"{num_threads} threads"
+    return Case(
+        name=f"bert_base_384_b8_{num_threads}_thread",
+        about=f"BERT-Base, 8 x 384 tokens, layers on 384, 384, then 77 tokens, {word}",
+        prepare=_bert,
+        check=_check_bert,
+        run=lambda problem, setting: _run_bert(problem, setting, num_threads),
+        ours=OURS,
+        peers=THREE_COLUMNS,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passages:
+    """The bundled passages and the real model."""
+
+    encoder: SentenceEncoder
+    """all-MiniLM-L6-v2."""
+    texts: tuple[str, ...]
+    """Texts of the passages."""
+
+    @property
+    def schedule(self) -> TokenSchedule:
+        """The schedule for embeddings at half the tokens."""
+        return embedding_schedule(self.encoder.model.config.num_hidden_layers, MINILM_KEEP_RATIO)
+
+
+def _passages(setting: Setting) -> Passages:
+    texts = tuple(passage.text for passage in load_passages())
+    encoder = SentenceEncoder.load(minilm_folder())
+    return Passages(encoder=encoder, texts=texts[:8] if setting.quick else texts)
+
+
+def _check_passages(passages: Passages) -> Check:
+    """The first passage against the masked dense twin, alone and inside a batch."""
+    encoder, schedule = passages.encoder, passages.schedule
+    tokens = encoder.tokenize(passages.texts[:1])["input_ids"][0]
+    with torch.inference_mode():
+        twin = masked_dense(encoder.model, tokens, schedule)
+        with prune(encoder.model, schedule) as run:
+            hidden = encoder.model(**encoder.tokenize(passages.texts[:4])).last_hidden_state[0]
+    mask = run.mask[0]
+    kept = run.positions[0][mask].tolist()
+    if kept != list(twin.kept[-1]):
+        return Check.holds(False, "the kept tokens are not those of the masked dense twin")
+    return Check.close(hidden[mask], twin.hidden_ND[kept], allowed=TWIN_TOLERANCE)
+
+
+def _run_retrieval(passages: Passages, setting: Setting) -> Mapping[str, Latency | float]:  # noqa: ARG001
+    rows = measure_retrieval(passages.encoder, load_passages(), (0.7, 0.5, MINILM_KEEP_RATIO, 0.3))
+    readings: dict[str, Latency | float] = {}
+    for row in rows:
+        name = row.schedule.replace(",", "").replace("'", "").replace(" ", "_")
+        readings[f"{name}.recall_at_1"] = row.recall_at_1
+        readings[f"{name}.token_reduction"] = row.token_reduction
+    return readings
+
+
+def _run_passages(passages: Passages, setting: Setting) -> Mapping[str, Latency | float]:
+    encoder, texts, schedule = passages.encoder, passages.texts, passages.schedule
+    macs = {"dense": 0, "pruned": 0}
+    for _, inputs in encoder.batches(texts, TIMED_BATCH):
+        macs["dense"] += measure(encoder.model, inputs, latency=False).macs
+        with prune(encoder.model, schedule):
+            macs["pruned"] += measure(encoder.model, inputs, latency=False).macs
+    times = three_columns(
+        setting,
+        shipped=runner(encoder, texts, None, fast=False),
+        same_linears=runner(encoder, texts, None, fast=True),
+        ours=runner(encoder, texts, schedule, fast=True),
+    )
+    floor = 2 * macs["pruned"] / measure_fma_peak().flops_per_second
+    return {
+        **times,
+        "mac_reduction": macs["dense"] / macs["pruned"],
+        "mac_floor_seconds": floor,
+        "times_mac_floor": times[OURS].median_seconds / floor,
+    }
+
+
+def _share_of_mac_ratio(results: Results) -> float:
+    case = "bert_base_384_b8_1_thread"
+    return results.ratio(case, SAME_LINEARS) / results.number(case, "mac_reduction")
+
+
+def _retrieval_loss(results: Results) -> float:
+    dense = results.number("minilm_retrieval", "dense.recall_at_1")
+    return 100 * (dense - results.number("minilm_retrieval", "flat_0.4_by_value.recall_at_1"))
+
+
+SUITE = Suite(
+    name="frame",
+    about="Cascade token pruning of encoders: BERT-Base at a third of the tokens, MiniLM on real passages",
+    cases=(
+        _bert_case(1),
+        _bert_case(2),
+        Case(
+            name="minilm_retrieval",
+            about="all-MiniLM-L6-v2 on the bundled passages: part of the queries that find theirs first",
+            prepare=_passages,
+            check=_check_passages,
+            run=_run_retrieval,
+        ),
+        Case(
+            name="minilm_passages",
+            about="all-MiniLM-L6-v2 on the bundled passages, batches of 8, half the tokens, one thread",
+            prepare=_passages,
+            check=_check_passages,
+            run=_run_passages,
+            ours=OURS,
+            peers=THREE_COLUMNS,
+        ),
+    ),
+    figures=(
+        Figure(
+            id="frame.bert_base_384_b8_keep33_vs_sdpa_same_linears",
+            unit="x",
+            goal_min=2.4,
+            peer="the dense model under SDPA with the same linear layers",
+            how="median of interleaved rounds, one thread, tokens per layer 384, 384, then 77 x 10, no padding",
+            value=lambda results: results.ratio("bert_base_384_b8_1_thread", SAME_LINEARS),
+        ),
+        Figure(
+            id="frame.bert_base_384_b8_keep33_share_of_mac_ratio",
+            unit="",
+            goal_min=0.8,
+            peer="the reduction of multiply-accumulates, attention counted",
+            how="that speed-up over the reduction that multum.cost measures",
+            value=_share_of_mac_ratio,
+        ),
+        Figure(
+            id="frame.bert_base_384_b8_keep33_vs_sdpa_same_linears_two_threads",
+            unit="x",
+            peer="the dense model under SDPA with the same linear layers",
+            how="as with one thread",
+            value=lambda results: results.ratio("bert_base_384_b8_2_thread", SAME_LINEARS),
+        ),
+        Figure(
+            id="frame.minilm_retrieval_loss_points_at_2x",
+            unit="points",
+            goal_max=2,
+            peer="the dense model",
+            how="100 x (R@1 dense - R@1 pruned), bundled passages, schedule for embeddings at keep ratio 0.4",
+            value=_retrieval_loss,
+        ),
+        Figure(
+            id="frame.minilm_passages_vs_sdpa_same_linears_at_2x",
+            unit="x",
+            goal_min=1.6,
+            peer="the dense model under SDPA with the same linear layers",
+            how="median of interleaved rounds over all passages, batches of 8 of like length, one thread",
+            value=lambda results: results.ratio("minilm_passages", SAME_LINEARS),
+        ),
+    ),
+)
