@@ -22,7 +22,7 @@ help: ## this list
 
 demo: ## the main job: a real model on real text, and a report to look at
 	$(SETUP) demo
-	@$(BIN)/multum demo $(ARGS)
+	@$(BIN)/multum demo --resume $(ARGS)
 
 test: ## all tests
 	$(SETUP) test

@@ -1,63 +1,15 @@
 """`multum attention show TEXT` and `multum attention embed FILE`: token pruning on a text of the user's own."""
 
-import io
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
-
-from multum.attention import SentenceEncoder, TextFate, TokenSchedule, embedding_schedule, trace_words
+from multum.attention import EmbedConfig, ShowConfig, TextFate, embed_file, show_text
 from multum.cli.verb import Outcome, Verb
-from multum.core.errors import UserError
-from multum.core.files import write_bytes_atomic
-from multum.core.progress import say
-from multum.data import minilm_folder, read_lines
-
-FROM_STANDARD_INPUT = "-"
+from multum.core.config import to_dict
 
 PRUNED_WORD = "·"
 """What stands in the place of a word that is gone."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShowOptions:
-    """A text, and how much of it may stay."""
-
-    text: str
-    """The text; - reads it from standard input."""
-
-    keep_ratio: float = 0.4
-    """Part of the tokens that every layer but the first keeps, in (0, 1]."""
-
-    model: Path | None = None
-    """Folder of a transformers encoder; all-MiniLM-L6-v2 when left alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbedOptions:
-    """A file of texts, and how they become vectors."""
-
-    file: Path
-    """UTF-8 text file, one text on each line."""
-
-    out: Path = Path("embeddings.npy")
-    """Where to write the embeddings: an array of float32, one row of unit length for each text."""
-
-    keep_ratio: float = 1.0
-    """Part of the tokens that every layer but the first keeps, in (0, 1]; 1 prunes nothing."""
-
-    batch: int = 16
-    """Texts at once."""
-
-    model: Path | None = None
-    """Folder of a transformers encoder; all-MiniLM-L6-v2 when left alone."""
-
-
-def _show(options: ShowOptions) -> Outcome:
-    text = sys.stdin.read() if options.text == FROM_STANDARD_INPUT else options.text
-    encoder = SentenceEncoder.load(options.model or minilm_folder())
-    fate = trace_words(encoder, text, _schedule(encoder, options.keep_ratio))
+def _show(config: ShowConfig) -> Outcome:
+    fate = show_text(config)
     result = {
         "tokens_per_layer": list(fate.tokens_per_layer),
         "words": [
@@ -90,28 +42,14 @@ def fading_text(fate: TextFate) -> str:
     return "\n".join([*lines, f"token reduction {dense / sum(fate.tokens_per_layer):.2f}x"])
 
 
-def _embed(options: EmbedOptions) -> Outcome:
-    if options.out.suffix != ".npy":
-        raise UserError(f"out must end in .npy; got {options.out.name!r}")
-    texts = list(read_lines(options.file))
-    encoder = SentenceEncoder.load(options.model or minilm_folder())
-    schedule = None
-    if options.keep_ratio != 1:
-        schedule = _schedule(encoder, options.keep_ratio)
-    say(f"embedding {len(texts)} texts")
-    embeddings_TD, reduction = encoder.embed(texts, schedule=schedule, batch_size=options.batch)
-    stream = io.BytesIO()
-    np.save(stream, embeddings_TD.numpy().astype(np.float32))
-    write_bytes_atomic(options.out, stream.getvalue())
-    num_texts, width = embeddings_TD.shape
-    result = {"out": str(options.out), "num_texts": num_texts, "width": width, "token_reduction": reduction}
-    text = f"wrote {num_texts} embeddings of width {width} to {options.out}; token reduction {reduction:.2f}x"
-    return Outcome(result=result, text=text)
+def _embed(config: EmbedConfig) -> Outcome:
+    done = embed_file(config)
+    text = (
+        f"wrote {done.num_texts} embeddings of width {done.width} to {done.out}; "
+        f"token reduction {done.token_reduction:.2f}x"
+    )
+    return Outcome(result=to_dict(done), text=text)
 
 
-def _schedule(encoder: SentenceEncoder, keep_ratio: float) -> TokenSchedule:
-    return embedding_schedule(int(encoder.model.config.num_hidden_layers), keep_ratio)
-
-
-SHOW = Verb(options=ShowOptions, execute=_show)
-EMBED = Verb(options=EmbedOptions, execute=_embed)
+SHOW = Verb(options=ShowConfig, execute=_show, recipes="attention")
+EMBED = Verb(options=EmbedConfig, execute=_embed, recipes="attention")

@@ -1,1 +1,1 @@
-"""Placeholder until its owner writes it."""
+"""Recipes: functions that return a whole configuration; `--recipe NAME` starts from one, options change it."""

@@ -1,0 +1,99 @@
+"""What the command line's attention verbs do, as plain functions over frozen configurations."""
+
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from multum.attention.embedding import SentenceEncoder
+from multum.attention.schedule import TokenSchedule, embedding_schedule
+from multum.attention.word_fate import TextFate, trace_words
+from multum.core import UserError, say, write_bytes_atomic
+from multum.data import minilm_folder, read_lines
+
+FROM_STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowConfig:
+    """A text, and how much of it may stay."""
+
+    text: str
+    """The text; - reads it from standard input."""
+
+    keep_ratio: float = 0.4
+    """Part of the tokens that every layer but the first keeps, in (0, 1]."""
+
+    model: Path | None = None
+    """Folder of a transformers encoder; all-MiniLM-L6-v2 when left alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedConfig:
+    """A file of texts, and how they become vectors."""
+
+    file: Path
+    """UTF-8 text file, one text on each line."""
+
+    out: Path = Path("embeddings.npy")
+    """Where to write the embeddings: an array of float32, one row of unit length for each text."""
+
+    keep_ratio: float = 1.0
+    """Part of the tokens that every layer but the first keeps, in (0, 1]; 1 prunes nothing."""
+
+    batch: int = 16
+    """Texts at once."""
+
+    model: Path | None = None
+    """Folder of a transformers encoder; all-MiniLM-L6-v2 when left alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """What `embed_file` wrote."""
+
+    out: str
+    """Where the array lies."""
+    num_texts: int
+    """Its rows."""
+    width: int
+    """Its columns."""
+    token_reduction: float
+    """Tokens of the dense model over tokens worked on."""
+
+
+def show_text(config: ShowConfig) -> TextFate:
+    """Tell the fate of every word of a text.
+
+    Raises:
+        UserError: As `trace_words`.
+    """
+    text = sys.stdin.read() if config.text == FROM_STANDARD_INPUT else config.text
+    encoder = SentenceEncoder.load(config.model or minilm_folder())
+    return trace_words(encoder, text, _schedule(encoder, config.keep_ratio))
+
+
+def embed_file(config: EmbedConfig) -> Embedded:
+    """Embed the lines of a file and write them as a NumPy array, atomically.
+
+    Raises:
+        UserError: A bad file, text, ratio or batch size, or an output that does not end in `.npy`.
+    """
+    if config.out.suffix != ".npy":
+        raise UserError(f"out must end in .npy; got {config.out.name!r}")
+    texts = read_lines(config.file)
+    encoder = SentenceEncoder.load(config.model or minilm_folder())
+    schedule = None if config.keep_ratio == 1 else _schedule(encoder, config.keep_ratio)
+    say(f"embedding {len(texts)} texts")
+    embeddings_TD, reduction = encoder.embed(texts, schedule=schedule, batch_size=config.batch)
+    stream = io.BytesIO()
+    np.save(stream, embeddings_TD.numpy().astype(np.float32))
+    write_bytes_atomic(config.out, stream.getvalue())
+    num_texts, width = embeddings_TD.shape
+    return Embedded(out=str(config.out), num_texts=num_texts, width=width, token_reduction=reduction)
+
+
+def _schedule(encoder: SentenceEncoder, keep_ratio: float) -> TokenSchedule:
+    return embedding_schedule(int(encoder.model.config.num_hidden_layers), keep_ratio)
