@@ -1,4 +1,4 @@
-"""What every other part stands on: errors, files, configuration, runs, provenance, progress."""
+"""What every other part stands on: errors, files, configuration, runs, provenance, papers, progress."""
 
 from multum.core.config import from_dict, load_json, save_json, to_dict, to_json
 from multum.core.errors import (
@@ -12,12 +12,15 @@ from multum.core.errors import (
 )
 from multum.core.files import read_json, read_text, write_bytes_atomic, write_json_atomic, write_text_atomic
 from multum.core.once import forget_warnings, warn_once
+from multum.core.papers import Paper, Published, load_paper, paper_names, published
 from multum.core.progress import say, track
 from multum.core.provenance import provenance
 from multum.core.run import Run
 
 __all__ = [
     "MissingExtraError",
+    "Paper",
+    "Published",
     "Run",
     "UserError",
     "UserTypeError",
@@ -26,7 +29,10 @@ __all__ = [
     "from_dict",
     "invalid",
     "load_json",
+    "load_paper",
+    "paper_names",
     "provenance",
+    "published",
     "read_json",
     "read_text",
     "require_module",
