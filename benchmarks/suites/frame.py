@@ -7,12 +7,13 @@ one to the middle column.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.baselines import OURS, SAME_LINEARS, THREE_COLUMNS, three_columns
-from benchmarks.registry import Case, Figure, Setting, Suite
+from benchmarks.registry import Case, Figure, Plot, Setting, Suite, Table
 from benchmarks.schema import Check, Results
 from multum.attention import SentenceEncoder, TokenSchedule, embedding_schedule, prune
 from multum.attention.reference import masked_dense
@@ -181,6 +182,70 @@ def _share_of_mac_ratio(results: Results) -> float:
     return results.ratio(case, SAME_LINEARS) / results.number(case, "mac_reduction")
 
 
+FAMILIES = {
+    "by_value": "flat, by value",
+    "papers_score": "flat, paper's score",
+    "papers_rule": "linear, paper's rule",
+}
+
+
+def _retrieval_rows(results: Results) -> list[tuple[str, float, float]]:
+    """Name, token reduction and recall of every schedule, dense first, in the order of the file."""
+    readings = results.case("minilm_retrieval").readings
+    names = [name.removesuffix(".recall_at_1") for name in readings if name.endswith(".recall_at_1")]
+    return [
+        (
+            name,
+            results.number("minilm_retrieval", f"{name}.token_reduction"),
+            results.number("minilm_retrieval", f"{name}.recall_at_1"),
+        )
+        for name in names
+    ]
+
+
+def _retrieval_table(results: Results) -> str:
+    """Retrieval under each schedule as Markdown."""
+    rows = _retrieval_rows(results)
+    dense = rows[0][2]
+    lines = ["| schedule | token reduction | R@1 | points |", "|---|---:|---:|---:|"]
+    for name, reduction, recall in rows:
+        words = name.replace("_", " ").replace("papers", "paper's")
+        points = 100 * (recall - dense)
+        lines.append(f"| {words} | {reduction:.2f}x | {100 * recall:.1f} % | {points:+.1f} |")
+    return "\n".join(lines)
+
+
+def _draw_retrieval(results: Results) -> Any:
+    """Recall against token reduction, one line for each family of schedules."""
+    from matplotlib.figure import Figure as Drawing
+
+    rows = _retrieval_rows(results)
+    drawing = Drawing(figsize=(7, 3.4), layout="constrained")
+    axes = drawing.subplots()
+    colours = ("#0f7285", "#c2611f", "#7a4fa3")
+    for (key, label), colour, marker in zip(FAMILIES.items(), colours, "os^", strict=True):
+        family = [row for row in rows if row[0].endswith(key)]
+        points = ([rows[0], *family] if key != "papers_rule" else family) if family else []
+        axes.plot(
+            [row[1] for row in points],
+            [100 * row[2] for row in points],
+            marker=marker,
+            color=colour,
+            label=label,
+        )
+    axes.set_xlabel("token reduction (dense = 1)", color="#777777")
+    axes.set_ylabel("queries that find their passage first, %", color="#777777")
+    axes.tick_params(colors="#777777")
+    axes.grid(axis="y", color="#777777", alpha=0.3)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name == "bottom")
+        spine.set_color("#777777")
+    axes.legend(frameon=False, labelcolor="#777777")
+    drawing.patch.set_alpha(0.0)
+    axes.patch.set_alpha(0.0)
+    return drawing
+
+
 def _retrieval_loss(results: Results) -> float:
     dense = results.number("minilm_retrieval", "dense.recall_at_1")
     return 100 * (dense - results.number("minilm_retrieval", "flat_0.4_by_value.recall_at_1"))
@@ -250,4 +315,6 @@ SUITE = Suite(
             value=lambda results: results.ratio("minilm_passages", SAME_LINEARS),
         ),
     ),
+    tables=(Table(name="retrieval", render=_retrieval_table),),
+    plots=(Plot(path=Path("docs/images/retrieval.svg"), draw=_draw_retrieval),),
 )

@@ -220,11 +220,8 @@ def _register_attention() -> None:
     """Tell transformers of our attention function; harmless to repeat."""
     transformers: Any = require_module("transformers", "transformers")
     transformers.AttentionInterface.register(ATTENTION_NAME, _pruning_attention)
-    transformers.AttentionMaskInterface.register(ATTENTION_NAME, _no_mask)
-
-
-def _no_mask(*_: object, **__: object) -> None:
-    """The model need not build a mask: each layer takes that of the living tokens."""
+    # the model need not build a mask: each layer takes that of the living tokens
+    transformers.AttentionMaskInterface.register(ATTENTION_NAME, lambda *_, **__: None)
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """The watched pass: run a step once under the ledger, and hand over everything that was written down."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from multum.core.errors import UserError
 from multum.cost.guard import StateGuard
 from multum.cost.kept import KeptTensors, left_on_contexts
 from multum.cost.layers import LayerTracker
@@ -36,6 +38,9 @@ class Audit:
 def audit(step: Step, guard: StateGuard, device: torch.device) -> Audit:
     """Run a pass once under the ledger.
 
+    A model that calls `torch.func.grad` and the like refuses saved-tensor hooks. Then the pass is run again without
+    them, and what is kept is read off autograd's graph.
+
     Args:
         step: The pass.
         guard: Copies what is about to be overwritten.
@@ -47,6 +52,15 @@ def audit(step: Step, guard: StateGuard, device: torch.device) -> Audit:
     Raises:
         UserError: When the model refuses the inputs, or the loss is not finite.
     """
+    try:
+        return _watched(step, guard, device, hooks=True)
+    except UserError as problem:
+        if "saved tensor hooks" not in str(problem):
+            raise
+    return _watched(step, guard, device, hooks=False)
+
+
+def _watched(step: Step, guard: StateGuard, device: torch.device, *, hooks: bool) -> Audit:
     if step.mode == "training":
         step.forget_gradients()
     book, tracker = StorageBook(device.type), LayerTracker(step.model)
@@ -62,7 +76,7 @@ def audit(step: Step, guard: StateGuard, device: torch.device) -> Audit:
         book.assign(tensors_in(list(step.optimizer.state.values())), "optimizer")
     try:
         with step.gradients(), tracker.watching():
-            _infer(found) if step.mode == "inference" else _train(found)
+            _infer(found) if step.mode == "inference" else _train(found, hooks=hooks)
     finally:
         book.close()
     return found
@@ -75,9 +89,9 @@ def _infer(found: Audit) -> None:
     found.survivors = frozenset(found.ledger.book.alive())
 
 
-def _train(found: Audit) -> None:
+def _train(found: Audit, *, hooks: bool) -> None:
     step, ledger, book = found.step, found.ledger, found.ledger.book
-    loss = _forward_and_loss(found)
+    loss = _forward_and_loss(found, hooks=hooks)
     step.check_finite(loss)
     ledger.tracker.begin("backward")
     with ledger:
@@ -89,7 +103,7 @@ def _train(found: Audit) -> None:
         del gradients
         ledger.tracker.begin("optimizer")
         if step.optimizer is not None:
-            step.optimizer.step()
+            step.update()
             state = list(tensors_in(list(step.optimizer.state.values())))
             book.assign(state, "optimizer")
             found.optimizer_bytes = sum(
@@ -98,25 +112,24 @@ def _train(found: Audit) -> None:
     found.survivors = frozenset(book.alive())
 
 
-def _forward_and_loss(found: Audit) -> torch.Tensor:
+def _forward_and_loss(found: Audit, *, hooks: bool) -> torch.Tensor:
     step, tracker = found.step, found.ledger.tracker
     kept = KeptTensors(tracker.layer)
-    with found.ledger, kept.watching():
+    with found.ledger, kept.watching() if hooks else nullcontext():
         output = step.forward()
         found.output_bytes = _size_of(found, output)
         tracker.begin("loss")
         loss = step.loss_of(output)
     del output
-    _note_kept(found, kept, loss)
+    in_graph = left_on_contexts(loss) if hooks else reversed(list(saved_in_graph(loss)))
+    _note_kept(found, [*kept.alive(), *((tracker.layer_of_node(node), tensor) for node, tensor in in_graph)])
     return loss
 
 
-def _note_kept(found: Audit, kept: KeptTensors, loss: torch.Tensor) -> None:
+def _note_kept(found: Audit, kept: list[tuple[str, torch.Tensor]]) -> None:
+    """Add up what is kept, each storage once, for the layer that saved it first."""
     book, by_layer, seen = found.ledger.book, dict[str, int](), set[int]()
-    on_contexts = [
-        (found.ledger.tracker.layer_of_node(node), tensor) for node, tensor in left_on_contexts(loss)
-    ]
-    for layer, tensor in [*kept.alive(), *on_contexts]:
+    for layer, tensor in kept:
         for number in book.numbers([tensor]):
             purpose = book.purposes.get(number)
             if number == NO_STORAGE or number in seen or purpose in ("weights", "buffers"):

@@ -19,16 +19,17 @@ from typing import Any
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from multum.cost.traffic import tensors_in
+from multum.cost.traffic import plain_parts, tensors_in
 
 
 class _Box:
     """A saved tensor on its way through autograd."""
 
-    __slots__ = ("__weakref__", "layer", "tensor")
+    __slots__ = ("__weakref__", "layer", "parts", "tensor")
 
     def __init__(self, tensor: torch.Tensor, layer: str) -> None:
         self.tensor = tensor
+        self.parts = plain_parts(tensor)  # a tensor inside of torch.vmap can only be taken apart now
         self.layer = layer
 
 
@@ -52,7 +53,7 @@ class KeptTensors:
         for reference in self._boxes:
             box = reference()
             if box is not None:
-                yield box.layer, box.tensor
+                yield from ((box.layer, part) for part in box.parts)
 
     def _pack(self, tensor: torch.Tensor) -> _Box:
         # .data, because a saved result knows its own node: the node would hold itself through the box, for ever
@@ -97,7 +98,25 @@ def left_on_contexts(root: torch.Tensor) -> Iterator[tuple[Any, torch.Tensor]]:
         The function's node and the tensor.
     """
     for node in nodes_behind(root):
-        attributes = getattr(node, "__dict__", None)
-        if attributes:
-            for tensor in tensors_in(list(attributes.values())):
-                yield node, tensor
+        for tensor in tensors_in(list(getattr(node, "__dict__", {}).values())):
+            yield node, tensor
+
+
+def saved_in_graph(root: torch.Tensor) -> Iterator[tuple[Any, torch.Tensor]]:
+    """Find everything that the graph behind a tensor keeps, by looking at each node.
+
+    Torch's own nodes show what they keep under names that begin with `_saved_`, Python's as `saved_tensors`.
+
+    Args:
+        root: The loss, before its backward pass.
+
+    Returns:
+        The node and the tensor, nearest to the root first.
+    """
+    for node in nodes_behind(root):
+        saved = [getattr(node, name) for name in dir(node) if name.startswith("_saved_")]
+        if isinstance(getattr(node, "saved_tensors", None), tuple):
+            saved += node.saved_tensors
+        for tensor in tensors_in(saved):
+            yield node, tensor
+    yield from left_on_contexts(root)

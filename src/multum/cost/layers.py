@@ -84,6 +84,10 @@ class LayerTracker:
         return self._layers[position] if position >= 0 else ROOT
 
     def _enter(self, module: nn.Module, _args: object) -> None:
+        if (
+            torch.compiler.is_compiling()
+        ):  # torch is capturing a branch of torch.cond: hooks must leave no trace
+            return
         path = self._path_of.get(id(module))
         if path is None:  # a module from outside, such as a loss: it belongs to whoever calls it
             path = self.layer()
@@ -93,7 +97,7 @@ class LayerTracker:
         self._note()
 
     def _leave(self, module: nn.Module, _args: object, output: object) -> None:
-        if not self._stack:  # the watch began while this module was already running
+        if torch.compiler.is_compiling() or not self._stack:
             return
         path = self._stack.pop()
         if self._path_of.get(id(module)) == path and self.phase != "backward":

@@ -76,7 +76,7 @@ class Ledger(TorchDispatchMode):
         kwargs = kwargs or {}
         if any(is_traceable_wrapper_subclass(tensor) for tensor in tensors_in((args, dict(kwargs)))):
             return NotImplemented  # the subclass unwraps itself, and its inner operations come back here
-        parts = self._take_apart(func)
+        parts = self._take_apart(func, args)
         if parts is not None:
             with self:
                 result = parts(*args, **kwargs)
@@ -88,15 +88,25 @@ class Ledger(TorchDispatchMode):
         self._write(func, args, kwargs, result)
         return result
 
+    @classmethod
+    def is_infra_mode(cls) -> bool:
+        """Say that this mode only watches, so that what torch compiles by itself (flex attention) still runs."""
+        return True
+
     @staticmethod
-    def _take_apart(func: Any) -> Callable[..., Any] | None:
-        """Find the composition that an operation without a MAC formula stands for."""
+    def _take_apart(func: Any, args: Sequence[Any]) -> Callable[..., Any] | None:
+        """Find what an operation without a MAC formula is made of: a composition, a branch, a wrapped function."""
         if has_formula(func):
             return None
         if isinstance(func, torch._ops.OpOverload):
             return func.decompose
+        if func is torch.ops.higher_order.cond:
+            branch: Callable[..., Any] = args[1] if args[0] else args[2]
+            return lambda _condition, _then, _else, operands: branch(*operands)
         kernels: Mapping[Any, Callable[..., Any]] = getattr(func, "py_kernels", {})
-        return kernels.get(torch._C.DispatchKey.CompositeExplicitAutograd)
+        return (
+            kernels.get(torch._C.DispatchKey.CompositeExplicitAutograd) if "wrap" in name_of(func) else None
+        )
 
     def _born_inside(self, tensor: torch.Tensor) -> bool:
         return all(self.book.number(part) in self.book.producers for part in plain_parts(tensor))

@@ -175,11 +175,16 @@ def multi_head_attention(
 
 
 def encoder_layer(source_BTE: torch.Tensor, width: int, *rest: Any, **__: Any) -> MacCount:
-    """Count torch's fused encoder layer: every weight matrix meets every token, and attention comes on top."""
-    num_tokens = prod(source_BTE.shape[:-1])
-    attention = 2 * num_tokens * source_BTE.shape[-2] * width
+    """Count torch's fused encoder layer: every weight matrix meets every token, and attention comes on top.
+
+    The tokens of a batch may lie in a nested tensor, each text with its own length.
+    """
+    nested = source_BTE.is_nested
+    lengths = source_BTE._nested_tensor_size()[:, 0].tolist() if nested else [source_BTE.shape[-2]]
+    texts = 1 if nested else prod(source_BTE.shape[:-2])
+    attention = 2 * texts * sum(length * length for length in lengths) * width
     weights = sum(part.numel() for part in rest[:16] if isinstance(part, torch.Tensor) and part.dim() == 2)
-    return MacCount(num_tokens * weights + attention, attention)
+    return MacCount(texts * sum(lengths) * weights + attention, attention)
 
 
 _FORMULAS: Final[tuple[tuple[str, MacFormula], ...]] = (

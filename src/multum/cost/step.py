@@ -89,8 +89,7 @@ class Step:
             loss = self.loss_of(self.forward())
             if loss.requires_grad:
                 loss.backward()
-            if self.optimizer is not None:
-                self.optimizer.step()
+            self.update()
 
     @contextmanager
     def gradients(self) -> Iterator[None]:
@@ -143,6 +142,22 @@ class Step:
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             raise wrong_type("loss", "a function that returns a tensor with one number", loss)
         return loss
+
+    def update(self) -> None:
+        """Take the optimizer's step, if there is an optimizer.
+
+        Raises:
+            UserError: When its step wants to compute the loss again by itself.
+        """
+        if self.optimizer is None:
+            return
+        try:
+            self.optimizer.step()
+        except TypeError as problem:
+            if "closure" not in str(problem):
+                raise
+            name = type(self.optimizer).__name__
+            raise invalid("optimizer", "one whose step needs no closure", name) from problem
 
     def check_finite(self, loss: torch.Tensor) -> None:
         """Refuse a loss that is not a finite number.

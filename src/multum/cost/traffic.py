@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from multum.cost.macs import name_of
 
@@ -94,11 +95,20 @@ def tensors_in(value: object) -> Iterator[torch.Tensor]:
 
 
 def plain_parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Take a sparse tensor apart into the dense tensors that hold it; a dense one is its own only part.
+    """Take a tensor apart into the plain tensors that hold its memory; a plain one is its own only part.
+
+    Sparse tensors have indices and values, wrapper subclasses the tensors that they wrap, and the tensors inside of
+    `torch.func` transformations stand for others.
 
     >>> [part.numel() for part in plain_parts(torch.eye(3).to_sparse())]
     [6, 3]
     """
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    wrapper: Any = tensor
+    if is_traceable_wrapper_subclass(wrapper):
+        inner = [getattr(wrapper, name) for name in wrapper.__tensor_flatten__()[0]]
+        return tuple(part for wrapped in inner for part in plain_parts(wrapped))
     if tensor.layout is torch.sparse_coo:
         return tensor._indices(), tensor._values()
     if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
@@ -114,19 +124,20 @@ def touched_bytes(tensor: torch.Tensor) -> int:
     >>> touched_bytes(torch.zeros(1, 5).expand(100, 5))
     20
     """
-    total = 0
-    for part in plain_parts(tensor):
-        elements = 1
-        strided = part.layout is torch.strided
-        for size, stride in zip(part.shape, part.stride() if strided else (1,) * part.dim(), strict=True):
-            elements *= size if stride else min(size, 1)
-        size_bytes = elements * part.element_size()
-        total += min(size_bytes, part.untyped_storage().nbytes()) if strided else size_bytes
-    return total
+    return sum(_bytes_of_plain(part) for part in plain_parts(tensor))
+
+
+def _bytes_of_plain(tensor: torch.Tensor) -> int:
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        return tensor.numel() * tensor.element_size()
+    elements = 1
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        elements *= size if stride else min(size, 1)
+    return min(elements * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
 def storage_key(tensor: torch.Tensor) -> int:
-    """Identify the storage of a dense tensor among those alive; a tensor without one stands for itself."""
+    """Identify the storage of a plain tensor among those alive; a tensor without one stands for itself."""
     return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else id(tensor)
 
 

@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 
 from multum.core.errors import UserError
-from multum.cost.kept import nodes_behind
-from multum.cost.traffic import plain_parts, tensors_in
+from multum.cost.kept import saved_in_graph
+from multum.cost.traffic import plain_parts
 
 GROWTH_ENVIRONMENT: Final = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
 """Makes glibc give freed memory back to the system at once; must be set before the process starts."""
@@ -49,18 +49,9 @@ def kept_by_autograd(root: torch.Tensor, *, known: Iterable[torch.Tensor] = ()) 
     excluded = {storage._cdata for storage in _storages(known)}
     found = {
         storage._cdata: storage.nbytes()
-        for node in nodes_behind(root)
-        for storage in _storages(tensors_in(_saved_by(node)))
+        for storage in _storages(tensor for _, tensor in saved_in_graph(root))
     }
     return sum(size for key, size in found.items() if key not in excluded)
-
-
-def _saved_by(node: Any) -> list[Any]:
-    """List what one node keeps: torch's own under names that begin with `_saved_`, Python's as attributes."""
-    saved = [getattr(node, name) for name in dir(node) if name.startswith("_saved_")]
-    if isinstance(getattr(node, "saved_tensors", None), tuple):
-        saved += node.saved_tensors
-    return saved + list(getattr(node, "__dict__", {}).values())
 
 
 def _storages(tensors: Iterable[torch.Tensor]) -> Iterator[torch.UntypedStorage]:

@@ -4,15 +4,24 @@ Each part is a stage of a run folder: what was finished before an interruption i
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from multum.attention import SentenceEncoder, embedding_schedule, linear_schedule, trace_words
 from multum.core import Run, from_dict, provenance, say, to_dict
-from multum.data import PROVENANCE, Passage, load_passages, load_sentence_pairs, minilm_folder, read_stsb
+from multum.data import (
+    PROVENANCE,
+    Passage,
+    SentencePair,
+    load_passages,
+    load_sentence_pairs,
+    minilm_folder,
+    read_stsb,
+)
 from multum.demo.config import DemoConfig
-from multum.demo.retrieval import measure_pairs, measure_retrieval
+from multum.demo.retrieval import by_value_name, measure_pairs, measure_retrieval
 from multum.demo.timing import measure_costs, measure_times
 from multum.report import AttentionResults, FadingPicture, ModelFacts, SentenceScores, attention_page
 
@@ -48,48 +57,52 @@ def run_demo(
         if run.finished:
             say("this run is finished already; drawing its report again")
         encoder = SentenceEncoder.load(model_folder)
-        passages = load_passages()
-        timed = _spread(passages, config.num_timed_passages)
-        schedule = embedding_schedule(_num_layers(encoder), config.shown_keep_ratio)
-        texts = [passage.text for passage in timed]
-        retrieval = run.stage(
-            "retrieval", lambda: to_dict_all(measure_retrieval(encoder, passages, config.keep_ratios))
-        )
-        sentences = [
-            run.stage(f"pairs-{number}", lambda: _scores(encoder, source, them, config))  # noqa: B023 - called at once
-            for number, (source, them) in enumerate(pairs.items())
-        ]
-        pictures = run.stage("pictures", lambda: to_dict_all(_pictures(encoder, passages, config)))
-        costs = run.stage("costs", lambda: _costs(encoder, texts, config))
-        times = run.stage(
-            "times",
-            lambda: to_dict_all(
-                measure_times(
-                    encoder, texts, schedule, num_rounds=config.num_rounds, num_threads=config.num_threads
-                )
-            ),
-        )
-        source = run.stage("provenance", lambda: provenance(seed=SEED))
         results = from_dict(
             AttentionResults,
             {
                 "model": to_dict(_facts(encoder, model_folder)),
-                "num_passages": len(passages),
-                "num_queries": sum(len(passage.queries) for passage in passages),
-                "pictures": pictures,
-                "retrieval": retrieval,
-                **costs,
-                "timing": times,
-                "timing_note": _timing_note(config, len(timed)),
-                "sentences": sentences,
+                **_measure_passages(run, config, encoder),
+                "sentences": [
+                    run.stage(f"pairs-{number}", partial(_scores, encoder, name, them, config))
+                    for number, (name, them) in enumerate(pairs.items())
+                ],
                 "notes": _notes(config),
             },
         )
+        source = run.stage("provenance", partial(provenance, seed=SEED))
         report = attention_page(results, source).write(run.path(REPORT_FILE))
         if not run.finished:
             run.finish(to_dict(results))
         say(f"the report: {report}")
         return {"report": str(report), **to_dict(results)}
+
+
+def _measure_passages(run: Run, config: DemoConfig, encoder: SentenceEncoder) -> dict[str, object]:
+    """Retrieval, pictures, cost and time on the bundled passages, each a stage of the run."""
+    passages = load_passages()
+    timed = [passage.text for passage in _spread(passages, config.num_timed_passages)]
+    schedule = embedding_schedule(_num_layers(encoder), config.shown_keep_ratio)
+    ratios = tuple(sorted({*config.keep_ratios, config.shown_keep_ratio}, reverse=True))
+    times = partial(
+        measure_times,
+        encoder,
+        timed,
+        schedule,
+        num_rounds=config.num_rounds,
+        num_threads=config.num_threads,
+    )
+    return {
+        "num_passages": len(passages),
+        "num_queries": sum(len(passage.queries) for passage in passages),
+        "retrieval": run.stage(
+            "retrieval", lambda: to_dict_all(measure_retrieval(encoder, passages, ratios))
+        ),
+        "shown_schedule": by_value_name(config.shown_keep_ratio),
+        "pictures": run.stage("pictures", lambda: to_dict_all(_pictures(encoder, passages, config))),
+        **run.stage("costs", partial(_costs, encoder, timed, config)),
+        "timing": run.stage("times", lambda: to_dict_all(times())),
+        "timing_note": _timing_note(config, len(timed)),
+    }
 
 
 def to_dict_all(rows: Sequence[object]) -> list[dict[str, object]]:
@@ -150,9 +163,9 @@ def _pictures(
 
 
 def _scores(
-    encoder: SentenceEncoder, source: str, pairs: Sequence[object], config: DemoConfig
+    encoder: SentenceEncoder, source: str, pairs: Sequence[SentencePair], config: DemoConfig
 ) -> dict[str, object]:
-    rows = measure_pairs(encoder, pairs, config.keep_ratios, source)  # type: ignore[arg-type]
+    rows = measure_pairs(encoder, pairs, config.keep_ratios, source)
     return to_dict(SentenceScores(source=source, num_pairs=len(pairs), rows=rows))
 
 

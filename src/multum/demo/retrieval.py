@@ -28,6 +28,15 @@ ScheduleRow = tuple[str, str, TokenSchedule | None]
 """Name, family and schedule; None is the dense model."""
 
 
+def by_value_name(keep_ratio: float) -> str:
+    """What the schedule for embeddings is called in tables.
+
+    >>> by_value_name(0.4)
+    'flat 0.4, by value'
+    """
+    return f"flat {keep_ratio:.2g}, by value"
+
+
 def compared_schedules(num_layers: int, keep_ratios: Sequence[float]) -> list[ScheduleRow]:
     """The schedules of the report as (name, family, schedule): dense, ours for embeddings, and the paper's two.
 

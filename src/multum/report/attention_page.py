@@ -68,10 +68,11 @@ def headline(results: AttentionResults) -> list[tuple[str, str, str]]:
     dense = dense_row(results.retrieval)
     asked = plural(results.num_queries, "query", "queries")
     numbers = [("Found first, dense", format_percent(dense.recall_at_1, 1), f"of {asked}")]
-    mild = mildest_strong_row(results.retrieval)
-    if mild is not None:
-        note = f"{format_signed(-mild.loss_points)} points found first"
-        numbers.append(("Fewer tokens", format_ratio(mild.token_reduction), note))
+    shown = next((row for row in results.retrieval if row.schedule == results.shown_schedule), None)
+    shown = shown or mildest_strong_row(results.retrieval)
+    if shown is not None:
+        note = f"{format_signed(-shown.loss_points)} points found first"
+        numbers.append(("Fewer tokens", format_ratio(shown.token_reduction), note))
     ratio = (results.cost_before / results.cost_after).ratio("macs")
     if ratio is not None:
         numbers.append(("Fewer multiply-accumulates", format_ratio(ratio), results.cost_after.name))

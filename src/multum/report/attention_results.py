@@ -204,6 +204,9 @@ class AttentionResults:
     sentences: tuple[SentenceScores, ...]
     """Collections of short sentence pairs: the bundled one, and STS-B where its folder was given."""
 
+    shown_schedule: str = ""
+    """Name of the retrieval row whose schedule the cost and the times were measured with; empty when none was."""
+
     notes: tuple[str, ...] = ()
     """How it was measured, in plain sentences."""
 
@@ -213,6 +216,9 @@ class AttentionResults:
                 raise invalid(name, "filled", (), "the page has a section for it")
         if not any(row.token_reduction == 1 for row in self.retrieval):
             raise UserError("retrieval must hold the dense model; got no row with token_reduction 1")
+        if self.shown_schedule and all(row.schedule != self.shown_schedule for row in self.retrieval):
+            names = [row.schedule for row in self.retrieval]
+            raise invalid("shown_schedule", f"one of {names}", self.shown_schedule)
         for picture in self.pictures:
             check_words(picture.words, self.model.num_layers)
 
