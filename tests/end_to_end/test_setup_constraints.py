@@ -42,11 +42,18 @@ def environments() -> Iterator[dict[str, str]]:
         }
 
 
+def of_extra(text: str, extra: str) -> str:
+    """A requirement of an extra as a package's metadata spells it, its own marker kept."""
+    package, _, marker = text.partition(";")
+    condition = f'({marker.strip()}) and extra == "{extra}"' if marker else f'extra == "{extra}"'
+    return f"{package.strip()} ; {condition}"
+
+
 def requirements(name: str) -> list[str]:
     """What a package asks for: our own table for multum, else the metadata of what is installed here."""
     if name == "multum":
         extras = PROJECT["optional-dependencies"]
-        mine = [f'{text} ; extra == "{extra}"' for extra in extras for text in extras[extra]]
+        mine = [of_extra(text, extra) for extra in extras for text in extras[extra]]
         return [*PROJECT["dependencies"], *mine]
     try:
         return importlib.metadata.requires(name) or []
