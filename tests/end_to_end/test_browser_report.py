@@ -1,13 +1,12 @@
 """Pages in a real browser: no error, no request, no overflow, and the comforts work by mouse, touch and keyboard."""
 
-import json
-import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from browser import BROWSER_MARKS, DESKTOP, PAPER, PHONE, open_browser, paper, requests, show
 from multum.report import (
     Page,
     attention_page,
@@ -22,45 +21,13 @@ from multum.report import (
 )
 from report_samples import attention_results, film_words, passage_words, provenance, training_cost
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CHROMEDRIVER = shutil.which("chromedriver")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None or CHROMEDRIVER is None,
-        reason="chromium and chromedriver are not installed (Debian: apt-get install chromium chromium-driver)",
-    ),
-]
-
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-PHONE, DESKTOP = 360, 1280
-PAPER = {"light": "rgb(252, 251, 248)", "dark": "rgb(21, 22, 26)"}
+pytestmark = BROWSER_MARKS
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
-    yield driver
-    driver.quit()
+    with open_browser(tmp_path_factory.mktemp("browser")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -77,30 +44,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "cost": cost_page(training_cost(), provenance()).write(folder / "cost.html"),
         "blocks": blocks.write(folder / "blocks.html"),
     }
-
-
-def show(browser, page: Path, theme: str = "light", width: int = DESKTOP) -> None:
-    """Open a page as a given reader would, with nothing remembered."""
-    preference = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", preference)
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == PHONE}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    browser.get(page.as_uri())
-    browser.execute_script("localStorage.clear()")
-    browser.get_log("performance")
-    browser.get_log("browser")
-    browser.refresh()
-
-
-def requests(browser) -> list[str]:
-    """Addresses that were asked for since the page was opened."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [message for message in messages if message["method"] == "Network.requestWillBeSent"]
-    return [message["params"]["request"]["url"] for message in asked]
-
-
-def paper(browser) -> str:
-    return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
 
 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
