@@ -326,3 +326,82 @@ class TestTimeline:
         )
         assert max(moment.gradient_bytes for moment in cost.timeline) == cost.gradient_bytes
         assert cost.timeline[-1].optimizer_bytes == cost.optimizer_bytes
+
+
+class TestTransformations:
+    """Modules whose tensors are not plain: inside of torch.func, wrapped, nested, behind higher-order operators."""
+
+    def test_gradients_inside_of_a_model(self) -> None:
+        layer = nn.Linear(4, 4)
+
+        class Sensitive(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = layer
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return torch.func.grad(lambda y: self.layer(y).sum())(x) * self.layer(x)
+
+        x = torch.randn(3, 4)
+        assert measure(Sensitive(), x, latency=False).macs == 3 * 3 * 16
+        trained = measure(
+            Sensitive(), x, mode="training", latency=False
+        )  # hooks are refused: read off the graph
+        assert (
+            trained.kept_bytes == 3 * 48 + 4
+        )  # both factors, the output, and the one that the inner gradient starts from
+        assert trained.layer(LOSS).kept_bytes == 48
+
+    def test_vectorized_layers(self) -> None:
+        class Vectorized(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = nn.Linear(4, 4)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return torch.vmap(self.layer)(x)
+
+        model, x = Vectorized(), torch.randn(3, 4)
+        plain = measure(model.layer, x, mode="training", latency=False)
+        cost = measure(model, x, mode="training", latency=False)
+        assert (cost.macs, cost.kept_bytes) == (plain.macs, plain.kept_bytes)
+        assert cost.layer("layer").num_calls == 1
+
+    @pytest.mark.usefixtures(
+        "plain_python"
+    )  # torch traces through module hooks here, but not through their checks
+    def test_only_the_branch_that_runs_is_counted(self) -> None:
+        class Branching(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = nn.Linear(4, 4)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return torch.cond(x.sum() > 0, lambda y: self.layer(y), lambda y: y * 2, (x,))
+
+        assert measure(Branching(), torch.ones(3, 4), latency=False).macs == 48
+        assert measure(Branching(), -torch.ones(3, 4), latency=False).macs == 0
+
+    def test_texts_of_different_length_in_one_tensor(self) -> None:
+        class Ragged(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = nn.Linear(4, 4)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.layer(torch.nested.nested_tensor([x[0], x[1][:2]], layout=torch.jagged)).values()
+
+        assert measure(Ragged(), torch.randn(2, 5, 4), latency=False).macs == (5 + 2) * 16
+
+    @pytest.mark.filterwarnings("ignore:.*nested tensors:UserWarning")
+    def test_padding_is_not_counted_where_torch_leaves_it_out(self) -> None:
+        torch.manual_seed(0)
+        encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 1)
+        padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+        cost = measure(encoder, (torch.randn(2, 5, 16), None, padding), latency=False)
+        weights, attention = 4 * 16 * 16 + 2 * 16 * 32, 2 * 16 * (5 * 5 + 3 * 3)
+        assert (cost.macs, cost.attention_macs) == (8 * weights + attention, attention)
+
+    def test_an_optimizer_that_computes_the_loss_itself_is_refused(self) -> None:
+        with pytest.raises(UserError, match="optimizer must be one whose step needs no closure; got 'LBFGS'"):
+            measure(chain(), torch.randn(3, 8), mode="training", optimizer=torch.optim.LBFGS)

@@ -8,7 +8,7 @@ import torch
 
 from multum.core.errors import UserError
 from multum.cost.guard import StateGuard
-from multum.cost.kept import KeptTensors, left_on_contexts
+from multum.cost.kept import KeptTensors, left_on_contexts, saved_in_graph
 from multum.cost.layers import LayerTracker
 from multum.cost.ledger import Ledger
 from multum.cost.memory import NO_STORAGE, StorageBook
