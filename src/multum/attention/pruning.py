@@ -161,9 +161,7 @@ def _input_mask(args: Arguments, kwargs: Mapping[str, Any]) -> Bool[Tensor, "B N
     tokens = args[0] if args else kwargs.get("input_ids")
     tokens = kwargs.get("inputs_embeds") if tokens is None else tokens
     if not isinstance(tokens, Tensor) or tokens.dim() < 2:
-        raise invalid(
-            "the model's input", "input_ids of shape (B, N) or inputs_embeds (B, N, D)", type(tokens)
-        )
+        raise invalid("the model's input", "input_ids of shape (B, N) or inputs_embeds (B, N, D)", tokens)
     mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
     if mask is None:
         return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
