@@ -328,3 +328,8 @@ class TestWishes:
         cost = run_cost(CostConfig(target="torch.nn:Identity", shape=(1,), threads=2))
         assert cost.latency is not None
         assert cost.latency.num_threads == 2
+
+
+def test_a_function_that_needs_arguments_is_refused_with_what_it_misses() -> None:
+    with pytest.raises(UserError, match=r"needs no arguments; got 'torch.nn:Linear'; missing .*in_features"):
+        load_model("torch.nn:Linear", InputWish())

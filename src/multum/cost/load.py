@@ -8,6 +8,7 @@ Three kinds of targets are understood:
 """
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,5 +151,21 @@ def _function(target: str) -> Callable[[], object]:
         function = getattr(function, part, None)
     if not callable(function):
         raise invalid("model", f"module:function with a function of {module_name}", target)
+    _check_takes_nothing(function, target)
     made: Callable[[], object] = function
     return made
+
+
+def _check_takes_nothing(function: Callable[..., object], target: str) -> None:
+    """Refuse a function that cannot be called without arguments; one without a signature is simply tried."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return
+    try:
+        signature.bind()
+    except TypeError as problem:
+        remedy = f"{problem}; write a small function of your own that calls it"
+        raise invalid(
+            "model", "module:function with a function that needs no arguments", target, remedy
+        ) from None
