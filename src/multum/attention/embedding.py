@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from multum.attention.pruning import PruningRun, prune
@@ -54,9 +55,14 @@ class SentenceEncoder:
         transformers: Any = require_module("transformers", "transformers")
         settings = {"local_files_only": True}
         transformers.utils.logging.disable_progress_bar()  # a second is not worth a bar
-        model = transformers.AutoModel.from_pretrained(folder, use_safetensors=True, **settings)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **settings)
-        return cls(model=model.eval(), tokenizer=tokenizer, max_tokens=model.config.max_position_embeddings)
+        try:
+            model = transformers.AutoModel.from_pretrained(folder, use_safetensors=True, **settings)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **settings)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise UserError(
+                f"model folder must hold a model in safetensors and its tokenizer; got {str(folder)!r}; {error}"
+            ) from error
+        return cls(model=model.eval(), tokenizer=tokenizer, max_tokens=_longest_input(model))
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Token ids and mask, padded to the longest text.
@@ -119,6 +125,13 @@ class SentenceEncoder:
                 pooled_BD = nn.functional.normalize(mean_pool(hidden_BLD, mask_BL), dim=-1)
                 rows.update(zip(indices, pooled_BD, strict=True))
         return torch.stack([rows[i] for i in range(len(texts))]), dense_tokens / kept_tokens
+
+
+def _longest_input(model: Any) -> int:
+    """Tokens that the model has positions for; RoBERTa's kind counts them from behind its padding id."""
+    positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)
+    return int(model.config.max_position_embeddings) - (0 if padding is None else padding + 1)
 
 
 @contextmanager
