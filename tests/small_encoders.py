@@ -24,7 +24,7 @@ def encoder_config(model_type: str, *, num_layers: int = NUM_LAYERS, **changes: 
             "num_attention_heads": NUM_HEADS,
             "intermediate_size": 2 * WIDTH,
         }
-    return AutoConfig.for_model(model_type, vocab_size=VOCABULARY, **sizes, **changes)
+    return AutoConfig.for_model(model_type, vocab_size=VOCABULARY, **sizes | changes)
 
 
 def make_encoder(model_type: str = "bert", *, head: str = "AutoModel", **changes: Any) -> Any:

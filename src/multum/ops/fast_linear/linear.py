@@ -2,8 +2,8 @@
 
 On AMD processors torch's float32 `Linear` goes through MKL, which picks a slow path there; oneDNN reaches more than
 twice the rate. The operator is private to torch and for inference only, so it is guarded: where it is missing, where
-gradients are wanted, under autocast, on other devices or dtypes, the stock layer runs. Every CPU comparison of this
-project gives its peer the same linears, so that no gain of the library's is counted as ours.
+gradients are wanted, under autocast or torch.compile, on other devices or dtypes, the stock layer runs. Every CPU
+comparison of this project gives its peer the same linears, so that no gain of the library's is counted as ours.
 """
 
 from collections.abc import Callable, Iterator
@@ -50,6 +50,8 @@ def fast_linear(
     inference = not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
     plain = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
     plain = plain and inputs.numel() > 0 and not torch.is_autocast_enabled("cpu")
+    if torch.compiler.is_compiling():  # compilers choose a kernel for linear layers themselves
+        return functional.linear(inputs, weight, bias)
     if inference and plain and fast_linears_available():
         return _onednn_linear(inputs, weight, bias)
     return functional.linear(inputs, weight, bias)

@@ -59,9 +59,8 @@ def importance_attention(
     True
     """
     _check(query_BHQD, key_BHKD, value_BHKD, key_mask_BK, query_mask_BQ)
-    chosen = choose(impl, query_BHQD, implementations())
     factor = query_BHQD.shape[-1] ** -0.5 if scale is None else float(scale)
-    arguments = query_BHQD, key_BHKD, value_BHKD, key_mask_BK, query_mask_BQ, factor, chosen
+    arguments = query_BHQD, key_BHKD, value_BHKD, key_mask_BK, query_mask_BQ, factor, impl
     result: tuple[Tensor, Tensor] = _importance_attention(*arguments)
     return result
 
@@ -117,6 +116,7 @@ def _importance_attention(
     scale: float,
     impl: str,
 ) -> tuple[Tensor, Tensor]:
+    impl = choose(impl, query, implementations())  # in here, so that an exported program runs on any machine
     if impl == "cpu":
         return cpu.importance_attention_cpu(query, key, value, key_mask, query_mask, scale)
     if impl == "triton":
