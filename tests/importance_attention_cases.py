@@ -16,6 +16,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from tolerances import tolerance
+
 Masks = Literal["none", "keys", "rows", "both", "no key", "no row"]
 MASKS: tuple[Masks, ...] = ("none", "keys", "rows", "both", "no key", "no row")
 Layout = Literal["contiguous", "packed", "strided", "shared"]
@@ -44,13 +46,19 @@ class Problem:
 
     def to(self, target: torch.dtype | str) -> "Problem":
         """Change dtype or device; strides stay."""
-        cast = target if isinstance(target, torch.dtype) else self.query.dtype
-        device = self.query.device if isinstance(target, torch.dtype) else target
+        device = None if isinstance(target, torch.dtype) else target
         masks = [None if m is None else m.to(device) for m in (self.key_mask, self.query_mask)]
-        query, key, value = (t.to(device=device, dtype=cast) for t in (self.query, self.key, self.value))
+        query, key, value = (_moved(t, target) for t in (self.query, self.key, self.value))
         return Problem(
             query=query, key=key, value=value, key_mask=masks[0], query_mask=masks[1], scale=self.scale
         )
+
+
+def _moved(tensor: torch.Tensor, target: torch.dtype | str) -> torch.Tensor:
+    """Move the whole memory under a view, so that the view keeps its strides."""
+    num_elements = tensor.untyped_storage().nbytes() // tensor.element_size()
+    memory = tensor.as_strided((num_elements,), (1,), 0).to(target)
+    return memory.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
 
 def make_problem(
@@ -136,46 +144,52 @@ def _kept(mask: torch.Tensor | None, sentence: int, length: int) -> np.ndarray:
     return np.arange(length) if mask is None else np.flatnonzero(mask[sentence].numpy())
 
 
-INTERPRETED: tuple[tuple[int, int, int, Masks, Layout], ...] = (
-    (1, 1, 1, "none", "contiguous"),
-    (2, 5, 3, "both", "packed"),
-    (5, 2, 8, "no key", "contiguous"),
-    (17, 1, 20, "none", "shared"),
-    (63, 65, 32, "keys", "packed"),
-    (65, 63, 16, "no row", "strided"),
-    (64, 64, 64, "rows", "packed"),
-    (131, 17, 20, "both", "contiguous"),
-    (17, 131, 8, "no key", "packed"),
+INTERPRETED: tuple[tuple[int, int, int, Masks, Layout, str], ...] = (
+    (1, 1, 1, "none", "contiguous", "float32"),
+    (2, 5, 3, "both", "packed", "float32"),
+    (5, 2, 8, "no key", "contiguous", "float32"),
+    (17, 1, 20, "none", "shared", "float32"),
+    (63, 65, 32, "keys", "packed", "float32"),
+    (65, 63, 16, "no row", "strided", "float32"),
+    (64, 64, 64, "rows", "packed", "float32"),
+    (131, 17, 20, "both", "contiguous", "float32"),
+    (17, 131, 8, "no key", "packed", "float32"),
+    (65, 63, 32, "both", "packed", "float16"),  # of bfloat16 the interpreter makes nonsense
 )
-"""Rows, keys, width, masks and layout of the problems for the interpreter, where a number takes its time."""
+"""Rows, keys, width, masks, layout and dtype for the interpreter, where every number takes its time."""
 
 
 def interpret() -> dict[str, float]:
     """Largest error of the Triton kernel on each problem, in units of what the table of tolerances allows."""
-    from multum.ops.importance_attention.triton import importance_attention_triton
-    from tolerances import tolerance
-
     worst = {}
     for case in INTERPRETED:
-        problem = make_problem(*case[:3], masks=case[3], layout=case[4], heads=2)
-        allowed = tolerance(torch.float32, num_terms=problem.num_terms)
-        found = importance_attention_triton(
-            problem.query, problem.key, problem.value, problem.key_mask, problem.query_mask, problem.scale
-        )
+        dtype = getattr(torch, case[5])
+        problem = make_problem(*case[:3], masks=case[3], layout=case[4], heads=2).to(dtype)
         units = [
-            ((got.double() - true).abs() / (allowed.absolute + allowed.relative * true.abs())).max().item()
-            for got, true in zip(found, solve(problem), strict=True)
+            _units(found.to(dtype), true, problem.num_terms)
+            for found, true in zip(_triton(problem), solve(problem), strict=True)
         ]
-        worst[str(case)] = math.nan if any(map(math.isnan, units)) else max(units)
+        worst[str(case)] = max(units, key=lambda unit: math.inf if math.isnan(unit) else unit)
     poisoned = make_problem(5, 17, 8, heads=2)
     poisoned.query[0, 1, 2, 0] = math.nan
-    context, importance = importance_attention_triton(
-        poisoned.query, poisoned.key, poisoned.value, None, None, poisoned.scale
-    )
+    context, importance = _triton(poisoned)
     honest = bool(context[0, 1, 2].isnan().all() and importance[0, 1].isnan().all())
     confined = not bool(context[0, 0].isnan().any() or context[1].isnan().any())
     worst["NaN"] = 0.0 if honest and confined else math.inf
     return worst
+
+
+def _triton(problem: Problem) -> Pair:
+    from multum.ops.importance_attention.triton import importance_attention_triton
+
+    masks = problem.key_mask, problem.query_mask
+    return importance_attention_triton(problem.query, problem.key, problem.value, *masks, problem.scale)
+
+
+def _units(found: torch.Tensor, true: torch.Tensor, num_terms: int) -> float:
+    allowed = tolerance(found.dtype, num_terms=num_terms)
+    error = (found.double() - true).abs() / (allowed.absolute + allowed.relative * true.abs())
+    return error.max().item()
 
 
 if __name__ == "__main__":
