@@ -159,4 +159,5 @@ def _recipe_default(verb: AnyVerb, recipe_name: str | None) -> Any:
 
 def _description(verb: AnyVerb, summary: str) -> str:
     first, _, rest = (inspect.getdoc(verb.options) or "").partition("\n\n")
+    rest = rest.partition("Raises:")[0].rstrip()  # for whoever calls from Python
     return f"{summary}\n\n{rest}" if rest and not first.startswith(f"{verb.options.__name__}(") else summary

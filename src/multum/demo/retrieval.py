@@ -34,7 +34,7 @@ def by_value_name(keep_ratio: float) -> str:
     >>> by_value_name(0.4)
     'flat 0.4, by value'
     """
-    return f"flat {keep_ratio:.2g}, by value"
+    return f"flat {keep_ratio:g}, by value"
 
 
 def compared_schedules(num_layers: int, keep_ratios: Sequence[float]) -> list[ScheduleRow]:
@@ -48,12 +48,12 @@ def compared_schedules(num_layers: int, keep_ratios: Sequence[float]) -> list[Sc
         for ratio in keep_ratios
     ]
     by_attention: list[ScheduleRow] = [
-        (f"flat {ratio:.2g}, paper's score", "flat, paper's score", flat_schedule(num_layers, ratio))
+        (f"flat {ratio:g}, paper's score", "flat, paper's score", flat_schedule(num_layers, ratio))
         for ratio in keep_ratios
     ]
     linear: list[ScheduleRow] = [
         (
-            f"linear {ratio:.2g}, paper's rule",
+            f"linear {ratio:g}, paper's rule",
             "linear, paper's rule",
             linear_schedule(num_layers, ratio, final_keep_ratio=ratio / 4),
         )
