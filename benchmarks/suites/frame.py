@@ -14,9 +14,10 @@ import torch
 
 from benchmarks.baselines import OURS, SAME_LINEARS, THREE_COLUMNS, three_columns
 from benchmarks.registry import Case, Figure, Plot, Setting, Suite, Table
-from benchmarks.schema import Check, Results
+from benchmarks.schema import Check, Paper, Results
 from multum.attention import SentenceEncoder, TokenSchedule, embedding_schedule, prune
 from multum.attention.reference import masked_dense
+from multum.core import published
 from multum.cost import Latency, measure
 from multum.data import load_passages, minilm_folder
 from multum.demo.retrieval import measure_retrieval
@@ -96,6 +97,12 @@ def _run_bert(problem: BertProblem, setting: Setting, num_threads: int) -> Mappi
     }
 
 
+def _paper() -> Paper:
+    """The largest speed-up in software that the paper reports at the same token pruning (another machine and peer)."""
+    said = published("spatten", "software_speedup")
+    return Paper(value=said.number, unit=said.unit, where=f"SpAtten, {said.where}")
+
+
 def _bert_case(num_threads: int) -> Case:
     word = "one thread" if num_threads == 1 else f"{num_threads} threads"
     return Case(
@@ -106,6 +113,7 @@ def _bert_case(num_threads: int) -> Case:
         run=lambda problem, setting: _run_bert(problem, setting, num_threads),
         ours=OURS,
         peers=THREE_COLUMNS,
+        paper=_paper(),
     )
 
 
