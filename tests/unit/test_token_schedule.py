@@ -56,7 +56,9 @@ def test_impossible_schedule_is_refused(fields: dict[str, Any], message: str) ->
     [
         (0.5, 10, 5),
         (0.5, 11, 6),
-        (0.1, 30, 3),  # 0.1 * 30 is 3.0000000000000004 in floating point
+        (0.1, 30, 3),
+        (0.07, 100, 7),  # 0.07 * 100 is 7.000000000000001 in floating point
+        (0.55, 100, 55),
         (0.7, 10, 7),
         (0.2, 384, 77),
         (0.001, 384, 1),

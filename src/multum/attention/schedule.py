@@ -85,7 +85,7 @@ class TokenSchedule:
         >>> TokenSchedule(keep_ratios=(1.0, 0.2)).num_tokens(1, 384)
         77
         """
-        wished = math.ceil(self.keep_ratios[layer] * length - 1e-9)  # 0.1 * 30 is 3, not 3.0000000000000004
+        wished = math.ceil(self.keep_ratios[layer] * length - 1e-9)  # 0.07 * 100 is 7, not 7.000000000000001
         return min(length, max(self.min_tokens, wished))
 
     @property
