@@ -59,8 +59,7 @@ def measured(model: Any, tokens: torch.Tensor) -> tuple[int, int]:
     return cost.macs - pooler, cost.attention_macs
 
 
-@pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize(("batch", "implementation"), [(1, "eager"), (2, "sdpa")])
 def test_dense_model_costs_what_the_formula_says(batch: int, implementation: str) -> None:
     model = make_encoder(num_layers=3)
     model.set_attn_implementation(implementation)
@@ -68,8 +67,7 @@ def test_dense_model_costs_what_the_formula_says(batch: int, implementation: str
     assert measured(model, torch.stack(draw_tokens(*[20] * batch))) == (batch * total, batch * attention)
 
 
-@pytest.mark.parametrize("keep_scoring", [False, True])
-@pytest.mark.parametrize("score", ["attention", "value"])
+@pytest.mark.parametrize(("keep_scoring", "score"), [(False, "attention"), (True, "value")])
 def test_pruned_model_costs_what_the_formula_says_for_its_counts(keep_scoring: bool, score: Any) -> None:
     model, tokens = make_encoder(num_layers=6), torch.stack(draw_tokens(20, 20))
     schedule = TokenSchedule(keep_ratios=(1.0, 1.0, 0.7, 0.7, 0.3, 0.1), score=score)
