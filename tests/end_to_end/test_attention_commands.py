@@ -20,9 +20,9 @@ def test_shown_text_loses_words_and_never_regains_them(
     first, *later, last = capsys.readouterr().out.splitlines()
     assert first == f"layer 1, 20 tokens: {SENTENCE}"
     assert len(later) == 1
-    assert later[0].startswith("layer 3, 10 tokens: ")
+    assert later[0].startswith("layer 2, 10 tokens: ")
     assert "·" in later[0]
-    assert last == "token reduction 1.50x"
+    assert last == "token reduction 1.71x"
 
 
 def test_shown_text_as_json_tells_each_words_life(

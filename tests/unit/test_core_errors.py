@@ -70,3 +70,7 @@ def test_failure_inside_an_installed_module_is_not_blamed_on_the_extra(
         require_module("installed_but_broken", "report")
     assert not isinstance(caught.value, UserError)
     assert "installed_but_broken" not in sys.modules
+
+
+def test_a_class_is_shown_by_its_name_even_if_its_values_have_a_shape() -> None:
+    assert "torch.Tensor" in str(invalid("kind", "an int", torch.Tensor))

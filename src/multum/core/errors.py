@@ -128,11 +128,9 @@ def _sentence(name: str, constraint: str, value: object, remedy: str) -> str:
 
 
 def _shown(value: object) -> str:
-    shape = getattr(value, "shape", None)
-    if shape is not None and hasattr(
-        value, "dtype"
-    ):  # a tensor or an array: its numbers would fill the screen
-        return f"{type(value).__name__} (shape {tuple(shape)}, {value.dtype})"
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(shape, tuple) and dtype is not None:  # a tensor, say: its numbers would fill the screen
+        return f"{type(value).__name__} (shape {tuple(shape)}, {dtype})"
     text = repr(value)
     if len(text) > LONGEST_SHOWN_VALUE:
         text = f"{text[:LONGEST_SHOWN_VALUE]}..."
