@@ -97,11 +97,17 @@ def render_block(name: str) -> str:
 
 
 def cases_markdown(results: Results) -> str:
-    """Lay out a suite's cases: ours, and each peer with its ratio."""
-    peers = list(dict.fromkeys(peer for case in results.cases for peer in case.peers))
+    """Lay out a suite's cases: ours, and each peer with its ratio.
+
+    Where some cases are compared with a peer, those that are not are left out: their readings fill tables of the
+    suite's own.
+    """
+    compared = tuple(case for case in results.cases if case.peers)
+    cases = compared or results.cases
+    peers = list(dict.fromkeys(peer for case in cases for peer in case.peers))
     header = ["Case", "Ours", *(words(peer) for peer in peers)]
-    papers = any(case.paper for case in results.cases)
-    rows = [_row(case, peers, papers=papers) for case in results.cases]
+    papers = any(case.paper for case in cases)
+    rows = [_row(case, peers, papers=papers) for case in cases]
     header += ["Paper"] if papers else []
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{footnote(results)}"

@@ -19,11 +19,12 @@ import torch
 from torch import nn
 
 from benchmarks.places import ROOT
-from benchmarks.registry import Case, Figure, Setting, Suite
+from benchmarks.registry import Case, Figure, Setting, Suite, Table
 from benchmarks.schema import Check, Results
 from multum.cost import Mode, measure
 from multum.cost.step import Step, check_inputs
 from multum.cost.traffic import tensors_in
+from multum.cost.units import format_bytes
 from multum.cost.witness import GROWTH_ENVIRONMENT, growth_of, kept_by_autograd
 
 MODES: tuple[Mode, ...] = ("inference", "training")
@@ -255,6 +256,20 @@ CASES = tuple(
     for mode in MODES
 )
 
+
+def _table(results: Results) -> str:
+    """Predicted beside measured, case by case, as Markdown."""
+    lines = [
+        "| model and pass | kept, predicted | kept by autograd | peak, predicted | growth of the process |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    names = ("kept_bytes", "kept_by_autograd_bytes", "growth_bytes", "growth_of_process_bytes")
+    for case in results.cases:
+        cells = [format_bytes(int(results.number(case.name, name))) for name in names]
+        lines.append(f"| {case.about} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 SUITE = Suite(
     name="cost_accuracy",
     about="What multum.cost predicts against what autograd keeps and how the process grows",
@@ -280,6 +295,7 @@ SUITE = Suite(
         ),
     ),
     devices=("cpu", "cuda"),
+    tables=(Table(name="predictions", render=_table),),
 )
 
 if __name__ == "__main__":

@@ -140,6 +140,12 @@ def test_table_of_cases_shows_times_ratios_paper_and_refuses_wrong_ones() -> Non
     assert "A CPU, 1 thread, torch 2.13; commit 0123456789;" in lines[-1]
 
 
+def test_table_of_cases_leaves_out_what_is_compared_with_nothing_unless_there_is_nothing_else() -> None:
+    alone = replace(RIGHT, about="a count", ours=None, peers=(), ratios={}, paper=None)
+    assert "a count" not in cases_markdown(results_of(RIGHT, alone))
+    assert "| a count | ours 1.2 ± 0.05 ms, theirs 3 ± 0 ms |" in cases_markdown(results_of(alone))
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(2.0, "2 ± 0 s"), (2e-3, "2 ± 0 ms"), (2e-6, "2 ± 0 µs"), (2e-10, "0.2 ± 0 ns")]
 )
