@@ -17,8 +17,9 @@ def tell_words(results: AttentionResults) -> str:
     share = format_percent(num_left / max(1, len(words)))
     return (
         "In each layer every token receives attention, and the sum of what it has received so far is its "
-        "cumulative importance. The tokens with the least of it leave; later layers neither attend to them nor "
-        f"compute them. Of the {plural(len(words), 'word')} in the {plural(len(results.pictures), 'passage')} "
+        "cumulative importance (a schedule by value counts it times the length of the token's value vector). "
+        "The tokens with the least of it leave; later layers neither attend to them nor compute them. "
+        f"Of the {plural(len(words), 'word')} in the {plural(len(results.pictures), 'passage')} "
         f"below, {num_left:,} ({share}) live through all {results.model.num_layers} layers."
     )
 
