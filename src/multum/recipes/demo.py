@@ -18,6 +18,7 @@ def quick() -> DemoConfig:
     """The same report from fewer measurements, for a first look: one keep ratio, four timed passages.
 
     Command: `multum demo --recipe quick --out runs/quick`.
+    Paper: as for `minilm_passages`.
     Expected: under a minute on one core; times with a wide spread.
     """
     return DemoConfig(keep_ratios=(0.4,), num_pictures=2, num_timed_passages=4, num_rounds=5)
