@@ -21,7 +21,7 @@ from multum.core import published
 from multum.cost import Latency, measure
 from multum.data import load_passages, minilm_folder
 from multum.demo.retrieval import measure_retrieval
-from multum.demo.timing import TIMED_BATCH, runner
+from multum.demo.timing import runner, total_macs
 from multum.ops import fast_linears, measure_fma_peak
 
 LENGTH, BATCH = 384, 8
@@ -165,21 +165,17 @@ def _run_retrieval(passages: Passages, setting: Setting) -> Mapping[str, Latency
 
 def _run_passages(passages: Passages, setting: Setting) -> Mapping[str, Latency | float]:
     encoder, texts, schedule = passages.encoder, passages.texts, passages.schedule
-    macs = {"dense": 0, "pruned": 0}
-    for _, inputs in encoder.batches(texts, TIMED_BATCH):
-        macs["dense"] += measure(encoder.model, inputs, latency=False).macs
-        with prune(encoder.model, schedule):
-            macs["pruned"] += measure(encoder.model, inputs, latency=False).macs
+    dense_macs, pruned_macs = (total_macs(encoder, texts, plan) for plan in (None, schedule))
     times = three_columns(
         setting,
         shipped=runner(encoder, texts, None, fast=False),
         same_linears=runner(encoder, texts, None, fast=True),
         ours=runner(encoder, texts, schedule, fast=True),
     )
-    floor = 2 * macs["pruned"] / measure_fma_peak().flops_per_second
+    floor = 2 * pruned_macs / measure_fma_peak().flops_per_second
     return {
         **times,
-        "mac_reduction": macs["dense"] / macs["pruned"],
+        "mac_reduction": dense_macs / pruned_macs,
         "mac_floor_seconds": floor,
         "times_mac_floor": times[OURS].median_seconds / floor,
     }

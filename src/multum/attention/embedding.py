@@ -70,12 +70,16 @@ class SentenceEncoder:
         Raises:
             UserError: No text, an empty text, or one longer than the model.
         """
+        return self._pad(self._token_lists(texts))
+
+    def _token_lists(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+        """Tokens of each text, checked, not padded."""
         if not texts:
             raise invalid("texts", "at least one text", list(texts))
         for index, text in enumerate(texts):
             if not text.strip():
                 raise invalid(f"text {index}", "non-empty", text, "leave empty texts out")
-        tokens: dict[str, list[list[int]]] = self.tokenizer(list(texts), verbose=False)
+        tokens: dict[str, list[list[int]]] = dict(self.tokenizer(list(texts), verbose=False))
         lengths = [len(ids) for ids in tokens["input_ids"]]
         for index, length in enumerate(lengths):
             if length > self.max_tokens:
@@ -84,6 +88,10 @@ class SentenceEncoder:
                     f"text {index} must be at most {self.max_tokens} tokens, the model's limit; "
                     f"got {length} tokens ({start!r} ...); split it into shorter passages"
                 )
+        return tokens
+
+    def _pad(self, tokens: dict[str, list[list[int]]]) -> dict[str, Tensor]:
+        """Lists of tokens as model inputs, padded to the longest."""
         padded = self.tokenizer.pad(tokens, return_tensors="pt")
         return {name: padded[name] for name in padded}
 
@@ -91,10 +99,13 @@ class SentenceEncoder:
         """Texts as batches of like length: the indices of each and its model inputs."""
         if batch_size < 1:
             raise invalid("batch_size", "at least 1", batch_size)
-        lengths = self.tokenize(texts)["attention_mask"].sum(dim=1)
-        order = lengths.argsort(stable=True).tolist()
+        tokens = self._token_lists(texts)
+        order = sorted(range(len(texts)), key=lambda i: len(tokens["input_ids"][i]))
         groups = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-        return [(group, self.tokenize([texts[i] for i in group])) for group in groups]
+        return [
+            (group, self._pad({name: [lists[i] for i in group] for name, lists in tokens.items()}))
+            for group in groups
+        ]
 
     @torch.inference_mode()
     def embed(

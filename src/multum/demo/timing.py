@@ -1,12 +1,12 @@
 """How long embedding the passages takes, dense and pruned, in one run and beside the floor of its multiply-adds."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from typing import Any
+from contextlib import ExitStack
 
 import torch
 
 from multum.attention import SentenceEncoder, TokenSchedule, prune
+from multum.attention.embedding import pruning_or_not
 from multum.cost import Cost, Latency, interleaved_times, measure
 from multum.ops import fast_linears, measure_fma_peak
 from multum.report import TimingRow
@@ -24,19 +24,13 @@ def runner(
     def run() -> None:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
-            for block in _blocks(encoder.model, schedule, fast=fast):
-                stack.enter_context(block)
+            if fast:
+                stack.enter_context(fast_linears(encoder.model))
+            stack.enter_context(pruning_or_not(encoder.model, schedule))
             for inputs in batches:
                 encoder.model(**inputs)
 
     return run
-
-
-def _blocks(
-    model: torch.nn.Module, schedule: TokenSchedule | None, *, fast: bool
-) -> Sequence[AbstractContextManager[Any]]:
-    chosen: list[AbstractContextManager[Any]] = [fast_linears(model)] if fast else []
-    return chosen if schedule is None else [*chosen, prune(model, schedule)]
 
 
 def measure_costs(
@@ -69,7 +63,7 @@ def measure_times(
     calls = {name: runner(encoder, texts, plan, fast=fast) for name, (plan, fast) in ways.items()}
     times = interleaved_times(calls, rounds=num_rounds, num_threads=num_threads)
     peak = measure_fma_peak().flops_per_second * num_threads
-    floors = {id(plan): 2 * _total_macs(encoder, texts, plan) / peak for plan, _ in ways.values()}
+    floors = {plan: 2 * total_macs(encoder, texts, plan) / peak for plan in (None, schedule)}
     dense, dense_fast = times["dense, SDPA"], times["dense, SDPA, fast linears"]
     return tuple(
         _row(
@@ -77,7 +71,7 @@ def measure_times(
             times[name],
             dense,
             dense_fast if fast else None,
-            floors[id(plan)],
+            floors[plan],
             is_pruned=plan is not None,
         )
         for name, (plan, fast) in ways.items()
@@ -106,11 +100,10 @@ def _row(
     )
 
 
-def _total_macs(encoder: SentenceEncoder, texts: Sequence[str], schedule: TokenSchedule | None) -> int:
-    total = 0
-    with ExitStack() as stack:
-        for block in _blocks(encoder.model, schedule, fast=False):
-            stack.enter_context(block)
-        for _, inputs in encoder.batches(texts, TIMED_BATCH):
-            total += measure(encoder.model, inputs, latency=False).macs
-    return total
+def total_macs(encoder: SentenceEncoder, texts: Sequence[str], schedule: TokenSchedule | None) -> int:
+    """Multiply-accumulates of embedding all texts, in the batches that are timed."""
+    with pruning_or_not(encoder.model, schedule):
+        return sum(
+            measure(encoder.model, inputs, latency=False).macs
+            for _, inputs in encoder.batches(texts, TIMED_BATCH)
+        )
