@@ -1,0 +1,1 @@
+"""The accelerator: first of all, what work it is given."""

@@ -1,0 +1,85 @@
+"""How many heads each layer computes, and how many value rows each query multiplies: two further dials.
+
+Both are ratios of what the layer would do densely, one per layer, like the tokens' of `TokenSchedule`.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from multum.core import invalid
+
+UNPRUNED_HEADS_PART = 0.3
+"""The part of layers, from the front, whose heads the paper leaves alone (SpAtten, section III-B)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSchedule:
+    """The part of heads that each layer computes (SpAtten, section III-B).
+
+    Raises:
+        UserError: No layer, a ratio outside (0, 1], a first ratio below 1, ratios that grow.
+
+    >>> HeadSchedule(keep_ratios=(1.0, 1.0, 0.75)).num_heads(2, 12)
+    9
+    """
+
+    keep_ratios: tuple[float, ...]
+    """For every layer the part of the model's heads it computes, in (0, 1]; starts at 1, never grows."""
+
+    def __post_init__(self) -> None:
+        check_ratios("keep_ratios", self.keep_ratios)
+        if self.keep_ratios[0] != 1.0:
+            raise invalid(
+                "keep_ratios[0]", "1", self.keep_ratios[0], "no head is scored before layer 0 has run"
+            )
+        for layer, (earlier, later) in enumerate(pairwise(self.keep_ratios)):
+            if later > earlier:
+                raise invalid(
+                    "keep_ratios", "non-increasing", self.keep_ratios, f"it grows after layer {layer}"
+                )
+
+    @property
+    def num_layers(self) -> int:
+        """How many layers the schedule is for."""
+        return len(self.keep_ratios)
+
+    def num_heads(self, layer: int, num_heads: int) -> int:
+        """Heads that `layer` computes of a model with `num_heads`: the ratio's part, rounded up, at least one."""
+        return max(1, math.ceil(self.keep_ratios[layer] * num_heads - 1e-9))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueSchedule:
+    """The part of the keys whose value rows a query multiplies, by layer (SpAtten, section III-C).
+
+    Raises:
+        UserError: No layer, or a ratio outside (0, 1].
+
+    >>> ValueSchedule(keep_ratios=(1.0, 0.3)).num_values(1, 100)
+    30
+    """
+
+    keep_ratios: tuple[float, ...]
+    """For every layer the part of the keys present whose value rows are used, in (0, 1]; not cascaded, may grow."""
+
+    def __post_init__(self) -> None:
+        check_ratios("keep_ratios", self.keep_ratios)
+
+    @property
+    def num_layers(self) -> int:
+        """How many layers the schedule is for."""
+        return len(self.keep_ratios)
+
+    def num_values(self, layer: int, num_keys: int) -> int:
+        """Value rows that a query of `layer` multiplies when it sees `num_keys` keys: rounded up, at least one."""
+        return min(num_keys, max(1, math.ceil(self.keep_ratios[layer] * num_keys - 1e-9)))
+
+
+def check_ratios(name: str, ratios: tuple[float, ...]) -> None:
+    """Refuse an empty tuple and ratios outside (0, 1]."""
+    if not ratios:
+        raise invalid(name, "one ratio per layer", ratios, "give at least one")
+    for layer, ratio in enumerate(ratios):
+        if not (isinstance(ratio, int | float) and 0.0 < ratio <= 1.0):
+            raise invalid(f"{name}[{layer}]", "in (0, 1]", ratio, "it is the part KEPT")

@@ -1,0 +1,67 @@
+"""How many bits keys, values and queries are stored and read in."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from multum.core import invalid
+
+MsbBits = Literal[4, 6, 8, 10, 12]
+"""Widths of the plane of most significant bits (SpAtten, section III-D)."""
+LSB_BITS = 4
+"""Width of the plane of least significant bits, in all five settings of the paper."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressiveQuantization:
+    """Two bit planes for the keys, the second read only where the first leaves a flat row (SpAtten, section III-D).
+
+    Raises:
+        UserError: A width that the paper does not have, a threshold outside [0, 1].
+
+    >>> ProgressiveQuantization(msb_bits=6).key_bits
+    10
+    """
+
+    msb_bits: MsbBits = 8
+    """Bits of a key that every query reads."""
+    threshold: float = 0.1
+    """A row whose largest probability is below this reads the LSBs too and is computed once more; 0 never, 1 always
+    (the paper 0.1, its public traces 0.05)."""
+    value_bits: MsbBits = 8
+    """Bits of a value; values have one plane."""
+    rotate: bool = False
+    """Whether queries, keys and values are turned by an orthonormal Hadamard matrix before they are rounded, which
+    spreads outliers over the channels and leaves every product as it was. Not in the paper."""
+
+    def __post_init__(self) -> None:
+        for name in ("msb_bits", "value_bits"):
+            if getattr(self, name) not in get_args(MsbBits):
+                raise invalid(name, f"one of {get_args(MsbBits)}", getattr(self, name))
+        if not 0.0 <= self.threshold <= 1.0:
+            raise invalid("threshold", "in [0, 1]", self.threshold, "it is compared with a probability")
+
+    @property
+    def key_bits(self) -> int:
+        """Bits of a key with both planes."""
+        return self.msb_bits + LSB_BITS
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaticQuantization:
+    """Queries, keys and values rounded to so many bits, for encoders (SpAtten, section III-D: BERT).
+
+    Raises:
+        UserError: Bits outside 2..16.
+    """
+
+    query_bits: int = 12
+    """Bits of a query."""
+    key_bits: int = 12
+    """Bits of a key."""
+    value_bits: int = 12
+    """Bits of a value."""
+
+    def __post_init__(self) -> None:
+        for name in ("query_bits", "key_bits", "value_bits"):
+            if not 2 <= getattr(self, name) <= 16:
+                raise invalid(name, "in 2..16", getattr(self, name))

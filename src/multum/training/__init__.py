@@ -1,0 +1,1 @@
+"""What training loops share: checkpoints and resume, schedules, the metric log."""
