@@ -357,11 +357,33 @@ def test_mixed_dtypes_are_refused() -> None:
 @pytest.mark.parametrize(
     ("query", "key", "value", "message"),
     [
-        ((2, 3, 4), (2, 3, 5, 4), (2, 3, 5, 4), r"query, key, value must be of shape \(B, H, Q, D\)"),
+        (
+            (2, 3, 4),
+            (2, 3, 5, 4),
+            (2, 3, 5, 4),
+            r"query, key, value must be of shape \(B, H, Q, D\), \(B, G, K, D\)",
+        ),
         ((1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 6, 4), r"got \(\(1, 2, 3, 4\), \(1, 2, 5, 4\), \(1, 2, 6, 4\)\)"),
-        ((1, 2, 3, 4), (1, 2, 5, 8), (1, 2, 5, 8), "query and key must be equal in batch, heads and width"),
-        ((1, 4, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4), "query and key must be equal in batch, heads and width"),
-        ((2, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4), "query and key must be equal in batch, heads and width"),
+        ((1, 2, 3, 4), (1, 2, 5, 8), (1, 2, 5, 8), "query and key must be equal in batch and width"),
+        ((2, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4), "query and key must be equal in batch and width"),
+        (
+            (1, 4, 3, 4),
+            (1, 3, 5, 4),
+            (1, 3, 5, 4),
+            "query heads must be a multiple of the 3 key heads; got 4",
+        ),
+        (
+            (1, 2, 3, 4),
+            (1, 4, 5, 4),
+            (1, 4, 5, 4),
+            "query heads must be a multiple of the 4 key heads; got 2",
+        ),
+        (
+            (1, 2, 3, 4),
+            (1, 0, 5, 4),
+            (1, 0, 5, 4),
+            "query heads must be a multiple of the 0 key heads; got 2",
+        ),
     ],
 )
 def test_misfitting_shapes_are_named(

@@ -4,7 +4,7 @@ Registered as `torch.ops.multum.importance_attention` with a fake kernel, an aut
 that torch.compile, torch.export and FLOP counters see one operation with known cost.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,12 +20,14 @@ Choice = Literal["auto", "reference", "cpu", "triton"]
 
 def importance_attention(
     query_BHQD: Float[Tensor, "B H Q D"],
-    key_BHKD: Float[Tensor, "B H K D"],
-    value_BHKD: Float[Tensor, "B H K D"],
+    key_BGKD: Float[Tensor, "B G K D"],
+    value_BGKD: Float[Tensor, "B G K D"],
     *,
     key_mask_BK: Bool[Tensor, "B K"] | None = None,
     query_mask_BQ: Bool[Tensor, "B Q"] | None = None,
     scale: float | None = None,
+    causal: bool = False,
+    importance_from: int = 0,
     impl: Choice = "auto",
 ) -> tuple[Float[Tensor, "B H Q D"], Float[Tensor, "B H K"]]:
     """Softmax attention that also sums the attention each key receives (SpAtten, Alg. 2).
@@ -35,20 +37,27 @@ def importance_attention(
 
     Args:
         query_BHQD: Queries; last axis contiguous for the fast paths (others are copied).
-        key_BHKD: Keys, as many heads as the queries.
-        value_BHKD: Values.
+        key_BGKD: Keys of G heads; G divides H, and query head h reads key head h // (H // G).
+        value_BGKD: Values, shaped like the keys.
         key_mask_BK: True for keys that may be attended to; None for all. A dropped key gets importance 0.
         query_mask_BQ: True for rows that count; None for all. A dropped row's context is 0 and adds no importance.
         scale: Factor of the scores; default `D ** -0.5`.
+        causal: Row q sees only keys k <= K - Q + q: the rows are the last Q of K positions, so that a prompt can be
+            read in chunks. A row that sees no key (left padding) has context 0. The fast paths skip the rest.
+        importance_from: First query row that adds importance; the context of all rows is computed.
         impl: `reference` (plain torch), `cpu` (compiled, float32), `triton` (CUDA), or `auto`: the fastest that
             takes these tensors.
 
     Returns:
         Context (B, H, Q, D) in the queries' dtype, and importance (B, H, K) in float32 (float64 for float64 inputs).
-        Importance of one head sums to the kept rows. Differentiable in query, key and value through both.
+        Importance of one head sums to its rows that add some. Differentiable in query, key and value through both.
 
     Raises:
         UserError: Shapes that do not fit, or an implementation that does not take these tensors.
+
+    Scores must be finite. A row with a NaN or +infinite score among the keys it sees has a context of NaN, and the
+    importance of all keys of its head becomes NaN if the row adds any. A score of -infinity does the same in the
+    compiled path; elsewhere it is a probability of 0. Dropping keys is the mask's business.
 
     Source: SpAtten (HPCA 2021), section III-A and Algorithm 2.
     Differs from the paper: the sum over heads is left to the caller, who may weigh them; rows of padding add nothing.
@@ -58,10 +67,15 @@ def importance_attention(
     >>> bool(torch.allclose(importance.sum(dim=-1), torch.tensor(5.0)))
     True
     """
-    _check(query_BHQD, key_BHKD, value_BHKD, key_mask_BK, query_mask_BQ)
-    factor = query_BHQD.shape[-1] ** -0.5 if scale is None else float(scale)
-    arguments = query_BHQD, key_BHKD, value_BHKD, key_mask_BK, query_mask_BQ, factor, impl
-    result: tuple[Tensor, Tensor] = _importance_attention(*arguments)
+    _check(query_BHQD, key_BGKD, value_BGKD, key_mask_BK, query_mask_BQ)
+    num_rows, width = query_BHQD.shape[2:]
+    if not 0 <= importance_from <= num_rows:
+        raise invalid("importance_from", f"from 0 to the {num_rows} query rows", importance_from)
+    factor = width**-0.5 if scale is None else float(scale)
+    arguments = query_BHQD, key_BGKD, value_BGKD, key_mask_BK, query_mask_BQ, factor, impl
+    result: tuple[Tensor, Tensor] = _importance_attention(
+        *arguments, causal=causal, importance_from=importance_from
+    )
     return result
 
 
@@ -89,10 +103,12 @@ def _check(
 ) -> None:
     if query.dim() != 4 or key.shape != value.shape or key.dim() != 4:
         shapes = tuple(query.shape), tuple(key.shape), tuple(value.shape)
-        raise invalid("query, key, value", "of shape (B, H, Q, D), (B, H, K, D), (B, H, K, D)", shapes)
-    if (query.shape[0], query.shape[1], query.shape[3]) != (key.shape[0], key.shape[1], key.shape[3]):
-        sizes = tuple(query.shape), tuple(key.shape)
-        raise invalid("query and key", "equal in batch, heads and width", sizes)
+        raise invalid("query, key, value", "of shape (B, H, Q, D), (B, G, K, D), (B, G, K, D)", shapes)
+    if (query.shape[0], query.shape[3]) != (key.shape[0], key.shape[3]):
+        raise invalid("query and key", "equal in batch and width", (tuple(query.shape), tuple(key.shape)))
+    heads, groups = query.shape[1], key.shape[1]
+    if heads != groups and (groups == 0 or heads % groups != 0):
+        raise invalid("the number of query heads", f"a multiple of the {groups} key heads", heads)
     if len({(t.dtype, t.device) for t in (query, key, value)}) > 1:
         kinds = tuple(f"{t.dtype} on {t.device}" for t in (query, key, value))
         raise invalid("query, key, value", "of one dtype on one device", kinds)
@@ -115,8 +131,13 @@ def _importance_attention(
     query_mask: Tensor | None,
     scale: float,
     impl: str,
+    *,
+    causal: bool = False,
+    importance_from: int = 0,
 ) -> tuple[Tensor, Tensor]:
     impl = choose(impl, query, implementations())  # in here, so that an exported program runs on any machine
+    if impl != "reference" and (causal or importance_from or query.shape[1] != key.shape[1]):
+        impl = "reference"
     if impl == "cpu":
         return cpu.importance_attention_cpu(query, key, value, key_mask, query_mask, scale)
     if impl == "triton":
@@ -124,7 +145,7 @@ def _importance_attention(
 
         return importance_attention_triton(query, key, value, key_mask, query_mask, scale)
     context, importance = reference.importance_attention_reference(
-        query, key, value, key_mask, query_mask, scale
+        query, key, value, key_mask, query_mask, scale, causal=causal, importance_from=importance_from
     )
     return context.transpose(1, 2).contiguous().transpose(1, 2), importance
 
@@ -133,11 +154,9 @@ def _importance_attention(
 def _fake(
     query: Tensor,
     key: Tensor,
-    value: Tensor,  # noqa: ARG001 - the signature of the operator
-    key_mask: Tensor | None,  # noqa: ARG001
-    query_mask: Tensor | None,  # noqa: ARG001
-    scale: float,  # noqa: ARG001
-    impl: str,  # noqa: ARG001
+    *_: object,
+    causal: bool = False,  # noqa: ARG001 - the signature of the operator
+    importance_from: int = 0,  # noqa: ARG001
 ) -> tuple[Tensor, Tensor]:
     batch, heads, rows, width = query.shape
     context = query.new_empty(batch, rows, heads, width).transpose(1, 2)
@@ -148,10 +167,11 @@ def _fake(
 def _save_for_backward(
     ctx: torch.autograd.function.FunctionCtx,
     inputs: tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, float, str],
+    keyword_only_inputs: dict[str, Any],
     output: tuple[Tensor, Tensor],  # noqa: ARG001 - torch passes it by name
 ) -> None:
     ctx.save_for_backward(*inputs[:5])  # type: ignore[arg-type] # None is allowed, its stub forgets
-    ctx.scale = inputs[5]  # type: ignore[attr-defined]
+    ctx.scale, ctx.options = inputs[5], keyword_only_inputs  # type: ignore[attr-defined]
 
 
 def _backward(
@@ -168,6 +188,7 @@ def _backward(
         key_mask,
         query_mask,
         ctx.scale,  # type: ignore[attr-defined]
+        **ctx.options,  # type: ignore[attr-defined]
     )
     return (*grads, None, None, None, None)
 
@@ -180,12 +201,23 @@ def importance_attention_flops(
     query_shape: tuple[int, int, int, int],
     key_shape: tuple[int, int, int, int],
     *_: object,
+    causal: bool = False,
     **__: object,
 ) -> int:
-    """Floating-point operations of both products: `4 B H Q K D` (masked keys are counted as in a dense model).
+    """Floating-point operations of both products: `4 B H D` for each pair of a row and a key.
+
+    Keys that a mask drops are counted, as in a dense model. A causal pass counts the pairs at or below the diagonal
+    only; its fast paths compute these and the rest of the blocks that the diagonal crosses.
 
     >>> importance_attention_flops((1, 12, 384, 64), (1, 12, 384, 64), None)
     452984832
+    >>> importance_attention_flops((1, 12, 384, 64), (1, 12, 384, 64), None, causal=True)
+    227082240
     """
     batch, heads, rows, width = query_shape
-    return 4 * batch * heads * rows * key_shape[2] * width
+    keys = key_shape[2]
+    pairs = rows * keys
+    if causal:  # the last of `seeing` rows sees all keys, the one before one less
+        seeing = min(rows, keys)
+        pairs = seeing * keys - seeing * (seeing - 1) // 2
+    return 4 * batch * heads * pairs * width
