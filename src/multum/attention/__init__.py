@@ -3,6 +3,7 @@
 from multum.attention.architectures import LAYERS_BY_MODEL_TYPE, Encoder, find_encoder
 from multum.attention.command import EmbedConfig, Embedded, ShowConfig, embed_file, show_text
 from multum.attention.embedding import SentenceEncoder, mean_pool
+from multum.attention.language_model import LanguageModel
 from multum.attention.pruning import PruningRun, prune
 from multum.attention.schedule import TokenSchedule, embedding_schedule, flat_schedule, linear_schedule
 from multum.attention.token_pruning import LayerTokens, SentenceTokens, kept_counts, select_tokens
@@ -13,6 +14,7 @@ __all__ = [
     "EmbedConfig",
     "Embedded",
     "Encoder",
+    "LanguageModel",
     "LayerTokens",
     "PruningRun",
     "SentenceEncoder",

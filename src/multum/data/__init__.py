@@ -1,6 +1,6 @@
 """Readers and bundled samples: passages with queries, sentence pairs, STS-B, and a user's own text."""
 
-from multum.data.models import MINILM_REQUIREMENT, minilm_folder
+from multum.data.models import MINILM_REQUIREMENT, SMOLLM2_REQUIREMENT, minilm_folder, smollm2_file
 from multum.data.pairs import MAX_SCORE, SentencePair, load_sentence_pairs
 from multum.data.passages import PROVENANCE, Passage, load_passages
 from multum.data.stsb import STSB_NUM_PAIRS, STSB_SOURCE, Split, read_stsb
@@ -10,6 +10,7 @@ __all__ = [
     "MAX_SCORE",
     "MINILM_REQUIREMENT",
     "PROVENANCE",
+    "SMOLLM2_REQUIREMENT",
     "STSB_NUM_PAIRS",
     "STSB_SOURCE",
     "Passage",
@@ -20,4 +21,5 @@ __all__ = [
     "minilm_folder",
     "read_lines",
     "read_stsb",
+    "smollm2_file",
 ]
