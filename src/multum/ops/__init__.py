@@ -1,11 +1,19 @@
 """Kernels, each in its own folder with its reference twin; see `docs/kernels.md` for how to add one."""
 
+from multum.ops.bit_planes import FloatRows, PlaneRows
+from multum.ops.decode_attention import DecodeResult, decode_attention, decode_bytes_read, evict_lowest
 from multum.ops.fast_linear import fast_linear, fast_linears, fast_linears_available
 from multum.ops.fma_peak import FmaPeak, measure_fma_peak
 from multum.ops.importance_attention import importance_attention
 
 __all__ = [
+    "DecodeResult",
+    "FloatRows",
     "FmaPeak",
+    "PlaneRows",
+    "decode_attention",
+    "decode_bytes_read",
+    "evict_lowest",
     "fast_linear",
     "fast_linears",
     "fast_linears_available",
