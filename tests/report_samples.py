@@ -15,24 +15,24 @@ from multum.report import (
     TimingRow,
 )
 
-FILM = "As a visual treat , the film is almost perfect ."
-"""The sentence of the paper's Fig. 1, its marks apart."""
+FILM = "As a visual treat, the film is almost perfect."
+"""The sentence of the paper's Fig. 1."""
 
-LIVES = {"film": 6, "perfect": 6, "visual": 4, "treat": 5, "almost": 3, "[CLS]": 6, "[SEP]": 6}
+LIVES = {"film": 6, "perfect.": 6, "visual": 4, "treat,": 5, "almost": 3, "[CLS]": 6, "[SEP]": 6}
 """How long the words of the film live; the others leave at once."""
 
 PASSAGE = (
-    "The lamp at the end of the mole was lit by hand until the winter of the great storm . Every evening the keeper "
-    "climbed one hundred and twelve steps with a can of oil on his back , trimmed four wicks , and wound the clockwork "
-    "that turned the lens . The weight of that clock hung in the hollow middle of the stair , so that the keeper met "
-    "it twice on his way , once rising and once on its slow way down . Ships from the north knew the light by its "
-    "rhythm : two flashes , a breath of dark , and a third . When fog came in from the marshes nobody could see any "
-    "of it , and he fired a small brass gun instead , once every ten minutes , all night if need be . His daughter "
-    "kept the log . She wrote the hour , the wind and the oil burnt , and in the margin , where the inspectors seldom "
-    "looked , the birds that had struck the glass : thrushes in October , and now and then a woodcock , which went "
-    "into the pot . The lens is still there . A motor no larger than a fist turns it now , the oil store holds garden "
-    "chairs , and the log lies open in a case beside the door , at the page where the ink ran out in the middle of a "
-    "storm and a pencil , pressed hard , goes on ."
+    "The lamp at the end of the mole was lit by hand until the winter of the great storm. Every evening the keeper "
+    "climbed one hundred and twelve steps with a can of oil on his back, trimmed four wicks, and wound the clockwork "
+    "that turned the lens. The weight of that clock hung in the hollow middle of the stair, so that the keeper met "
+    "it twice on his way, once rising and once on its slow way down. Ships from the north knew the light by its "
+    "rhythm: two flashes, a breath of dark, and a third. When fog came in from the marshes nobody could see any "
+    "of it, and he fired a small brass gun instead, once every ten minutes, all night if need be. His daughter "
+    "kept the log. She wrote the hour, the wind and the oil burnt, and in the margin, where the inspectors seldom "
+    "looked, the birds that had struck the glass: thrushes in October, and now and then a woodcock, which went "
+    "into the pot. The lens is still there. A motor no larger than a fist turns it now, the oil store holds garden "
+    "chairs, and the log lies open in a case beside the door, at the page where the ink ran out in the middle of a "
+    "storm and a pencil, pressed hard, goes on."
 )
 """A passage as long as those of the demo."""
 
@@ -57,10 +57,7 @@ def word_fate(text: str, life: int) -> WordFate:
     is_special = text.startswith("[")
     step = (6.0 if is_special else 0.2 + 0.35 * life) * (1 + 0.01 * len(text))
     importance = tuple(round(step * layer * (1 + 0.04 * layer), 4) for layer in range(1, life + 1))
-    joins = text in {",", ".", ":", ";"}
-    return WordFate(
-        text=text, last_layer=life, importance=importance, is_special=is_special, joins_previous=joins
-    )
+    return WordFate(text=text, last_layer=life, importance=importance, is_special=is_special)
 
 
 def tokens_per_layer(words: tuple[WordFate, ...], num_layers: int = 6) -> tuple[int, ...]:

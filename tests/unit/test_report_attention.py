@@ -43,7 +43,7 @@ def test_the_page_has_its_six_sections_in_order() -> None:
 
 def test_the_words_that_are_left_are_counted() -> None:
     told = tell_words(attention_results())
-    assert "269 words in the 2 passages" in told
+    assert "236 words in the 2 passages" in told
     assert "11 (4\u202f%) live through all 6 layers" in told
 
 

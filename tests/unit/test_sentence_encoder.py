@@ -198,7 +198,7 @@ def test_words_join_to_the_text_and_only_special_tokens_are_flagged(
     assert [word.text for word in words if word.is_special] == ["[CLS]", "[SEP]"]
     assert words[0].is_special
     assert words[-1].is_special
-    joined = "".join(("" if word.joins_previous else " ") + word.text for word in words[1:-1])
+    joined = "".join(" " + word.text for word in words[1:-1])
     assert joined.strip() == " ".join(PROSE.split())
 
 

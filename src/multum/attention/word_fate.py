@@ -39,9 +39,6 @@ class WordFate:
     is_special: bool = False
     """Whether it is a token of the model's own, such as [CLS]."""
 
-    joins_previous: bool = False
-    """Whether no space stands before it, as before a full stop."""
-
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise invalid("a word's text", "some text", self.text)

