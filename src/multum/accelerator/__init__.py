@@ -1,1 +1,5 @@
-"""The accelerator: first of all, what work it is given."""
+"""The SpAtten accelerator. So far what it is fed: a workload, row by row."""
+
+from multum.accelerator.workload import Workload, WorkloadRow
+
+__all__ = ["Workload", "WorkloadRow"]

@@ -40,6 +40,8 @@ class LayerRecord:
     """Below which a row's largest probability asks for the LSBs; None: there is no second plane."""
     flat_rows: tuple[tuple[int, ...], ...] | None = None
     """For each sentence and computed head, query rows that read the LSBs; None: there is no second plane."""
+    rescaled: bool = False
+    """Whether earlier importance was multiplied by a factor (the decay) before this layer's was added."""
     cache_bytes_read: int = 0
     """Bytes of the cache that were read, scales included, the batch together; 0 for an encoder."""
     cache_bytes_held: int = 0

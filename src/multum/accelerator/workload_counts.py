@@ -1,0 +1,71 @@
+"""From counts of rows, one for each iteration and layer, to the columns of a workload, one row for each head.
+
+Shape legend: I iterations, N layers, R rows of the workload.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from multum.accelerator.workload_columns import UNSET, Column
+from multum.core import invalid
+
+
+def columns_of_counts(
+    *,
+    keys: ArrayLike,
+    heads: ArrayLike,
+    lengths: ArrayLike | None,
+    by_layer: Mapping[str, ArrayLike],
+    same: Mapping[str, float | None],
+) -> dict[str, Column]:
+    """Repeat what holds for a layer over its heads.
+
+    Args:
+        keys: Key rows of every iteration and layer.
+        heads: Heads computed, of that shape or spreading to it.
+        lengths: Tokens of the sentence in each iteration; None: the most keys of any of its layers.
+        by_layer: Further columns that differ from layer to layer, of that shape or spreading to it; `topk` holds
+            for the last head of a layer only.
+        same: Columns with one value in all rows; None is "not set".
+
+    Returns:
+        All columns by name.
+
+    Raises:
+        UserError: Shapes that do not fit, no heads.
+    """
+    keys_IN: Column = np.asarray(keys)
+    if keys_IN.ndim != 2 or not keys_IN.size:
+        raise invalid("keys", "a list of layers for each iteration", keys)
+    length_I: Column = keys_IN.max(axis=1) if lengths is None else np.asarray(lengths)
+    length_IN = _spread("lengths", length_I[:, None] if length_I.ndim == 1 else length_I, keys_IN.shape)
+    heads_R = _spread("heads", heads, keys_IN.shape).ravel()
+    if heads_R.dtype.kind not in "iu" or (heads_R < 1).any():
+        raise invalid("heads", "at least 1 in every layer", heads)
+    index_2IN: Column = np.indices(keys_IN.shape)
+    grid: dict[str, Column] = {
+        "iteration_id": index_2IN[0],
+        "layer_id": index_2IN[1],
+        "key_fetch_num": keys_IN,
+        "sentence_length_L": length_IN,
+        **{name: _spread(name, value, keys_IN.shape) for name, value in by_layer.items()},
+    }
+    columns = {name: np.repeat(value.ravel(), heads_R) for name, value in grid.items()}
+    columns["head_id"] = np.arange(heads_R.sum()) - np.repeat(heads_R.cumsum() - heads_R, heads_R)
+    is_last_R = columns["head_id"] == np.repeat(heads_R, heads_R) - 1
+    columns["topk"] = np.where(is_last_R, columns["topk"], UNSET)
+    columns["if_topk"] = columns["topk"] != UNSET
+    num_rows = len(is_last_R)
+    return columns | {name: np.full(num_rows, UNSET if it is None else it) for name, it in same.items()}
+
+
+def _spread(name: str, value: Any, shape: tuple[int, ...]) -> Column:
+    try:
+        spread: Column = np.broadcast_to(np.asarray(value), shape)
+    except ValueError as problem:
+        given = np.asarray(value).shape
+        raise invalid(name, f"of shape {shape}, or such that it spreads to it", given) from problem
+    return spread
