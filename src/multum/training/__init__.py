@@ -1,1 +1,24 @@
-"""What training loops share: checkpoints and resume, schedules, the metric log."""
+"""What training loops share: the order of batches, the learning rate, checkpoints and resume, the metric log."""
+
+from multum.training.batch_plan import BatchPlan
+from multum.training.checkpoint import TrainingState, restore_checkpoint, save_checkpoint
+from multum.training.learning_rate import LearningRate
+from multum.training.loop import CHECKPOINT_FILE, METRICS_FILE, LoopConfig, train
+from multum.training.metric_log import MetricLog, read_metrics
+from multum.training.tensor_file import read_tensor_file, write_tensor_file
+
+__all__ = [
+    "CHECKPOINT_FILE",
+    "METRICS_FILE",
+    "BatchPlan",
+    "LearningRate",
+    "LoopConfig",
+    "MetricLog",
+    "TrainingState",
+    "read_metrics",
+    "read_tensor_file",
+    "restore_checkpoint",
+    "save_checkpoint",
+    "train",
+    "write_tensor_file",
+]

@@ -1,0 +1,79 @@
+"""Named tensors with a JSON header in one safetensors file: whole or absent, and never code.
+
+The header travels inside the file, so that tensors and what is said about them cannot part, and one atomic write
+settles both.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from multum.core import UserError, invalid, write_bytes_atomic
+from multum.core.files import to_json_text
+
+HEADER_KEY = "multum"
+"""Key of the safetensors metadata that holds our header."""
+
+
+def write_tensor_file(
+    path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, object], *, schema: str
+) -> None:
+    """Write tensors and a header, completely or not at all.
+
+    Args:
+        path: Where to; an existing file is replaced.
+        tensors: By name; two names may share memory, each gets a copy in the file.
+        header: Plain values that JSON can hold; no key `schema`.
+        schema: Name and version of what the file is.
+
+    Raises:
+        UserError: The header has no JSON form, or the file cannot be written.
+    """
+    text = to_json_text({"schema": schema, **header}, name=f"header of {path.name}")
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_bytes_atomic(path, save(own, metadata={HEADER_KEY: text}))
+
+
+def read_tensor_file(path: Path, *, schema: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensor_file` wrote.
+
+    Args:
+        path: The file.
+        schema: What it must be.
+
+    Returns:
+        Tensors by name, on the CPU, and the header.
+
+    Raises:
+        UserError: The file is missing, broken, or something else than `schema`.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} must be a safetensors file; reading it failed: {error}") from error
+    header = json.loads(metadata.get(HEADER_KEY, "{}"))
+    if header.pop("schema", None) != schema:
+        raise invalid(f"the schema of {path}", repr(schema), metadata.get(HEADER_KEY, "")[:60])
+    return tensors, header
+
+
+def copy_into(target: Tensor, source: Tensor, name: str) -> None:
+    """Fill a live tensor in place.
+
+    Raises:
+        UserError: Another shape or type.
+    """
+    if (target.shape, target.dtype) != (source.shape, source.dtype):
+        raise invalid(f"{name} in the file", f"{target.dtype} of shape {tuple(target.shape)}", source)
+    with torch.no_grad():
+        target.copy_(source)
