@@ -20,6 +20,44 @@ LAYERS_BY_MODEL_TYPE: dict[str, str] = {
 }
 """Path from the base model to its list of layers, by `config.model_type`."""
 
+BERT_PROJECTIONS = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+)
+"""Paths from a layer to the four linear layers of its attention, as BERT and its kin name them."""
+PROJECTIONS_BY_MODEL_TYPE: dict[str, tuple[str, str, str, str]] = {
+    "distilbert": ("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin")
+}
+"""Architectures that name them otherwise."""
+
+_SLIDING = "its attention slides a window over the sentence, so that no key is seen by all rows"
+_POSITION = "its attention adds relative positions to the scores"
+_CROSS = "its decoder has cross-attention, which looks at another sequence"
+_GENERATES = "it generates; give a CacheSchedule or a GenerationSchedule"
+UNSUPPORTED_BY_MODEL_TYPE: dict[str, str] = {
+    **dict.fromkeys(("big_bird", "bigbird_pegasus", "led", "longformer", "modernbert"), _SLIDING),
+    **dict.fromkeys(("deberta", "deberta-v2", "mpnet", "xlnet"), _POSITION),
+    **dict.fromkeys(("bart", "encoder-decoder", "mbart", "pegasus", "t5"), _CROSS),
+    **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2", "qwen3"), _GENERATES),
+}
+"""Why some well-known architectures do not fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projections:
+    """The linear layers of one attention."""
+
+    query: nn.Module
+    """From hidden states to queries."""
+    key: nn.Module
+    """From hidden states to keys."""
+    value: nn.Module
+    """From hidden states to values."""
+    output: nn.Module
+    """From the heads' results back to hidden states."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
@@ -29,8 +67,16 @@ class Encoder:
     """The network below the head: takes token ids, gives hidden states."""
     layers: tuple[nn.Module, ...]
     """Its Transformer layers in order."""
+    projections: tuple[Projections, ...]
+    """The linear layers of each layer's attention."""
     configs: tuple[object, ...]
     """Every configuration object that names the attention implementation."""
+    num_heads: int
+    """Heads of each layer."""
+    head_width: int
+    """Channels of a head."""
+    longest_input: int
+    """Tokens that the network has positions for."""
 
 
 def find_encoder(model: nn.Module) -> Encoder:
@@ -50,16 +96,47 @@ def find_encoder(model: nn.Module) -> Encoder:
     model_type = str(getattr(config, "model_type", ""))
     if model_type not in LAYERS_BY_MODEL_TYPE:
         supported = ", ".join(sorted(LAYERS_BY_MODEL_TYPE))
+        reason = UNSUPPORTED_BY_MODEL_TYPE.get(
+            model_type, "token pruning of other architectures is not built"
+        )
         raise UserError(
             f"model must be of a supported architecture ({supported}); got {model_type!r} "
-            f"({type(model).__name__}); token pruning of other architectures is not built yet"
+            f"({type(model).__name__}); {reason}"
         )
-    if getattr(config, "is_decoder", False):
-        raise UserError(
-            f"model must be an encoder; got {type(model).__name__} with is_decoder=True; "
-            "load it with is_decoder=False"
-        )
+    for setting in ("is_decoder", "add_cross_attention"):
+        if getattr(config, setting, False):
+            raise UserError(
+                f"model must be an encoder; got {type(model).__name__} with {setting}=True; "
+                f"load it with {setting}=False"
+            )
     layers = base.get_submodule(LAYERS_BY_MODEL_TYPE[model_type])
     assert isinstance(layers, nn.ModuleList)
     configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
-    return Encoder(base=base, layers=tuple(layers), configs=tuple(configs.values()))
+    num_heads = int(config.num_attention_heads)
+    return Encoder(
+        base=base,
+        layers=tuple(layers),
+        projections=tuple(_find_projections(layer, model_type) for layer in layers),
+        configs=tuple(configs.values()),
+        num_heads=num_heads,
+        head_width=int(config.hidden_size) // num_heads,
+        longest_input=longest_input(base),
+    )
+
+
+def longest_input(base: nn.Module) -> int:
+    """Tokens that a base model has positions for; RoBERTa's kind counts them from behind its padding id."""
+    positions = getattr(getattr(base, "embeddings", None), "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)
+    limit = int(base.config.max_position_embeddings)  # type: ignore[union-attr, arg-type]
+    return limit - (0 if padding is None else int(padding) + 1)
+
+
+def _find_projections(layer: nn.Module, model_type: str) -> Projections:
+    query, key, value, output = PROJECTIONS_BY_MODEL_TYPE.get(model_type, BERT_PROJECTIONS)
+    return Projections(
+        query=layer.get_submodule(query),
+        key=layer.get_submodule(key),
+        value=layer.get_submodule(value),
+        output=layer.get_submodule(output),
+    )

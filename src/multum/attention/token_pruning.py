@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from multum.attention.schedule import TokenSchedule
-from multum.core import UserError
+from multum.core import UserError, invalid
 
 
 def kept_counts(schedule: TokenSchedule, layer: int, length_B: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
@@ -40,6 +40,7 @@ def select_tokens(
     count_B: Int[Tensor, " B"],
     *,
     protect_first: bool = True,
+    protected_BL: Bool[Tensor, "B L"] | None = None,
     window_BL: Int[Tensor, "B L"] | None = None,
 ) -> tuple[Int[Tensor, "B K"], Bool[Tensor, "B K"]]:
     """Top-k by cumulative importance, in the original order (Alg. 2, lines 8-12).
@@ -49,6 +50,7 @@ def select_tokens(
         mask_BL: True for tokens, False for padding; padding is never kept.
         count_B: How many tokens each sentence keeps.
         protect_first: Whether each sentence's first token is kept whatever its rank.
+        protected_BL: Further tokens that are kept whatever their rank; no more than are kept in all.
         window_BL: Window of each token, ascending; None when all compete with all (the paper).
 
     Returns:
@@ -64,6 +66,8 @@ def select_tokens(
     if protect_first:
         first_B1 = mask_BL.int().argmax(dim=1, keepdim=True)  # left padding too
         rank_BL = rank_BL.scatter(1, first_B1, torch.inf)
+    if protected_BL is not None:
+        rank_BL = rank_BL.masked_fill(protected_BL & mask_BL, torch.inf)
     order_BL = rank_BL.argsort(dim=1, descending=True, stable=True)
     place_BL = torch.empty_like(order_BL).scatter_(1, order_BL, _row_of_indices(order_BL))
     keep_BL = (place_BL < count_B[:, None]) & mask_BL
@@ -123,12 +127,17 @@ class SentenceTokens:
     """Which of the present tokens are real."""
     keep_scoring: bool = False
     """Whether importance is wanted after the last pruning too (for pictures)."""
+    protect_first: bool = False
+    """Whether the first token stays even if the schedule would let it go: the model's head reads it."""
+    protected_BL: Bool[Tensor, "B L"] | None = None
+    """Tokens that stay because of what they are, or None."""
     layer: int = 0
     """The layer that runs now."""
     history: list[LayerTokens] = field(default_factory=list)
     """What the layers so far worked on."""
 
     def __post_init__(self) -> None:
+        self.protect_first = self.protect_first or self.schedule.protect_first
         self.length_B = self.mask_BL.sum(dim=1)
         if not bool((self.length_B > 0).all()):
             raise UserError(
@@ -187,16 +196,37 @@ class SentenceTokens:
         if bool((count_B == self.mask_BL.sum(dim=1)).all()):
             return hidden_BLD
         assert self.importance_BL is not None, "a layer before a pruning was not scored"
+        self._refuse_more_protected_than_kept(count_B)
         index_BK, self.mask_BL = select_tokens(
             self.importance_BL,
             self.mask_BL,
             count_B,
-            protect_first=self.schedule.protect_first,
+            protect_first=self.protect_first,
+            protected_BL=self.protected_BL,
             window_BL=self.window_BL,
         )
         self.all_real = bool(self.mask_BL.all())
         self.position_BL = self.position_BL.gather(1, index_BK)
         self.importance_BL = self.importance_BL.gather(1, index_BK)
         self.window_BL = None if self.window_BL is None else self.window_BL.gather(1, index_BK)
+        self.protected_BL = None if self.protected_BL is None else self.protected_BL.gather(1, index_BK)
         index_BKD = index_BK[..., None].expand(-1, -1, hidden_BLD.shape[-1])
         return hidden_BLD.gather(1, index_BKD)
+
+    def _refuse_more_protected_than_kept(self, count_B: Int[Tensor, " B"]) -> None:
+        if self.protected_BL is None:
+            return
+        protected_BL = self.protected_BL & self.mask_BL
+        if self.protect_first:
+            protected_BL = protected_BL.scatter(1, self.mask_BL.int().argmax(dim=1, keepdim=True), True)
+        num_protected_B = protected_BL.sum(dim=1)
+        for index, (protected, kept) in enumerate(
+            zip(num_protected_B.tolist(), count_B.tolist(), strict=True)
+        ):
+            if protected > kept:
+                raise invalid(
+                    f"protected tokens of sentence {index}",
+                    f"at most the {kept} that enter layer {self.layer}",
+                    protected,
+                    "raise min_tokens or the layer's ratio, or protect fewer",
+                )
