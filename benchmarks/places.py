@@ -1,6 +1,7 @@
 """Where things lie: the suites, the committed results, and the runs in progress."""
 
 import importlib
+import os
 import pkgutil
 from pathlib import Path
 
@@ -44,3 +45,15 @@ def result_path(suite: Suite, device: Device) -> Path:
 def result_files() -> list[Path]:
     """List the committed result files."""
     return sorted(RESULTS.glob("*.json"))
+
+
+def data_folder(name: str) -> Path:
+    """Find a real data set: below `MULTUM_DATA`, or below `../shared/data` beside the repository.
+
+    Raises:
+        UserError: It is not there.
+    """
+    folder = Path(os.environ.get("MULTUM_DATA") or ROOT.parent / "shared" / "data") / name
+    if not folder.is_dir():
+        raise UserError(f"the data set {name} is not there; set MULTUM_DATA to the folder that holds it")
+    return folder

@@ -31,6 +31,12 @@ def _attention_embed() -> AnyVerb:
     return EMBED
 
 
+def _attention_adapt() -> AnyVerb:
+    from multum.cli.attention_adapt import ADAPT
+
+    return ADAPT
+
+
 def _kernels() -> AnyVerb:
     from multum.cli.kernels import KERNELS
 
@@ -63,6 +69,11 @@ COMMANDS = (
         words=("attention", "embed"),
         summary="Embed the lines of a file, densely or pruned.",
         load=_attention_embed,
+    ),
+    Command(
+        words=("attention", "adapt"),
+        summary="Train a model to stand its own pruning, and save what changed.",
+        load=_attention_adapt,
     ),
     Command(
         words=("kernels",),
