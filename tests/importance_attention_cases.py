@@ -4,13 +4,13 @@ The solution shares nothing with the reference: one row at a time, it gathers th
 Run as a script this file solves every small problem with the Triton kernel in Triton's interpreter, which has to be
 chosen before Triton is imported, so in a process of its own.
 
-Shape legend: B sentences, H heads, Q query rows, K keys, D head width, L longer of Q and K.
+Shape legend: B sentences, H heads, G heads of keys, Q query rows, K keys, D head width, L longer of Q and K.
 """
 
 import json
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -38,6 +38,8 @@ class Problem:
     key_mask: torch.Tensor | None
     query_mask: torch.Tensor | None
     scale: float
+    causal: bool = False
+    importance_from: int = 0
 
     @property
     def num_terms(self) -> int:
@@ -49,9 +51,7 @@ class Problem:
         device = None if isinstance(target, torch.dtype) else target
         masks = [None if m is None else m.to(device) for m in (self.key_mask, self.query_mask)]
         query, key, value = (_moved(t, target) for t in (self.query, self.key, self.value))
-        return Problem(
-            query=query, key=key, value=value, key_mask=masks[0], query_mask=masks[1], scale=self.scale
-        )
+        return replace(self, query=query, key=key, value=value, key_mask=masks[0], query_mask=masks[1])
 
 
 def _moved(tensor: torch.Tensor, target: torch.dtype | str) -> torch.Tensor:
@@ -70,7 +70,10 @@ def make_problem(
     layout: Layout = "contiguous",
     batch: int = 2,
     heads: int = 3,
+    groups: int | None = None,
     score_size: float = 1.0,
+    causal: bool = False,
+    importance_from: int = 0,
 ) -> Problem:
     """Draw a problem; the same arguments give the same numbers.
 
@@ -83,7 +86,10 @@ def make_problem(
             second number of the last axis belongs to the tensor) or "shared" (all heads read the same memory).
         batch: Sentences.
         heads: Heads.
+        groups: Heads of keys and values; as many as heads when None.
         score_size: Factor on the scores, whose standard deviation is 1 otherwise.
+        causal: Whether a row sees only what lies before it.
+        importance_from: First row that adds importance.
     """
     generator = torch.Generator().manual_seed(1000 * rows + 10 * keys + width)
     length = max(rows, keys)
@@ -96,11 +102,13 @@ def make_problem(
     has_key_mask, has_row_mask = masks in {"keys", "both", "no key"}, masks in {"rows", "both", "no row"}
     return Problem(
         query=query[:, :, :rows],
-        key=key[:, :, :keys],
-        value=value[:, :, :keys],
+        key=key[:, :groups, :keys],
+        value=value[:, :groups, :keys],
         key_mask=keep[0, :, :keys] if has_key_mask else None,
         query_mask=keep[1, :, :rows] if has_row_mask else None,
         scale=score_size * width**-0.5,
+        causal=causal,
+        importance_from=importance_from,
     )
 
 
@@ -124,19 +132,23 @@ def _draw(
 def solve(problem: Problem) -> Pair:
     """Context and importance in float64, row by row."""
     query, key, value = (t.double().numpy() for t in (problem.query, problem.key, problem.value))
-    batch, heads, rows, _ = query.shape
-    context, importance = np.zeros(query.shape), np.zeros(key.shape[:3])
+    (batch, heads, rows, _), (groups, keys) = query.shape, key.shape[1:3]
+    context, importance = np.zeros(query.shape), np.zeros((batch, heads, keys))
     for b in range(batch):
-        seen = _kept(problem.key_mask, b, key.shape[2])
-        if len(seen) == 0:
-            continue
         for h in range(heads):
+            g = h * groups // heads
             for i in _kept(problem.query_mask, b, rows):
-                score = problem.scale * key[b, h, seen] @ query[b, h, i]
+                seen = _kept(problem.key_mask, b, keys)
+                if problem.causal:
+                    seen = seen[seen + rows <= keys + i]
+                if len(seen) == 0:
+                    continue
+                score = problem.scale * key[b, g, seen] @ query[b, h, i]
                 share = np.exp(score - score.max())
                 share /= share.sum()
-                context[b, h, i] = share @ value[b, h, seen]
-                importance[b, h, seen] += share
+                context[b, h, i] = share @ value[b, g, seen]
+                if i >= problem.importance_from:
+                    importance[b, h, seen] += share
     return torch.from_numpy(context), torch.from_numpy(importance)
 
 
@@ -157,6 +169,15 @@ INTERPRETED: tuple[tuple[int, int, int, Masks, Layout, str], ...] = (
     (65, 63, 32, "both", "packed", "float16"),  # of bfloat16 the interpreter makes nonsense
 )
 """Rows, keys, width, masks, layout and dtype for the interpreter, where every number takes its time."""
+INTERPRETED_CAUSAL: tuple[tuple[int, int, int, Masks, int, int], ...] = (
+    (1, 1, 8, "none", 2, 0),
+    (65, 65, 16, "none", 2, 0),
+    (17, 131, 8, "both", 1, 9),
+    (131, 17, 8, "keys", 1, 70),
+    (70, 70, 8, "no key", 2, 65),
+    (5, 70, 8, "none", 1, 5),
+)
+"""Rows, keys, width, masks, heads of keys and first row that adds importance, all causal."""
 
 
 def interpret() -> dict[str, float]:
@@ -165,11 +186,12 @@ def interpret() -> dict[str, float]:
     for case in INTERPRETED:
         dtype = getattr(torch, case[5])
         problem = make_problem(*case[:3], masks=case[3], layout=case[4], heads=2).to(dtype)
-        units = [
-            _units(found.to(dtype), true, problem.num_terms)
-            for found, true in zip(_triton(problem), solve(problem), strict=True)
-        ]
-        worst[str(case)] = max(units, key=lambda unit: math.inf if math.isnan(unit) else unit)
+        worst[str(case)] = _worst(problem, dtype)
+    for rows, keys, width, masks, groups, first in INTERPRETED_CAUSAL:
+        problem = make_problem(
+            rows, keys, width, masks=masks, heads=2, groups=groups, causal=True, importance_from=first
+        )
+        worst[str((rows, keys, width, masks, groups, first))] = _worst(problem, torch.float32)
     poisoned = make_problem(5, 17, 8, heads=2)
     poisoned.query[0, 1, 2, 0] = math.nan
     context, importance = _triton(poisoned)
@@ -179,11 +201,27 @@ def interpret() -> dict[str, float]:
     return worst
 
 
+def _worst(problem: Problem, dtype: torch.dtype) -> float:
+    units = [
+        _units(found.to(dtype), true, problem.num_terms)
+        for found, true in zip(_triton(problem), solve(problem), strict=True)
+    ]
+    return max(units, key=lambda unit: math.inf if math.isnan(unit) else unit)
+
+
 def _triton(problem: Problem) -> Pair:
     from multum.ops.importance_attention.triton import importance_attention_triton
 
-    masks = problem.key_mask, problem.query_mask
-    return importance_attention_triton(problem.query, problem.key, problem.value, *masks, problem.scale)
+    return importance_attention_triton(
+        problem.query,
+        problem.key,
+        problem.value,
+        problem.key_mask,
+        problem.query_mask,
+        problem.scale,
+        causal=problem.causal,
+        importance_from=problem.importance_from,
+    )
 
 
 def _units(found: torch.Tensor, true: torch.Tensor, num_terms: int) -> float:

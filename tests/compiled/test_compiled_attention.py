@@ -58,6 +58,17 @@ def test_compiled_module_equals_the_eager_one_forward_and_backward() -> None:
         torch.testing.assert_close(other, eager)
 
 
+def test_compiled_causal_attention_with_shared_keys_serves_every_length() -> None:
+    def attend(query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return importance_attention(query, key, key, causal=True, importance_from=3)
+
+    compiled = torch.compile(attend, fullgraph=True, backend="aot_eager", dynamic=True)
+    for length in (7, 12, 31):
+        inputs = torch.randn(2, 4, length, 8), torch.randn(2, 2, length + 5, 8)
+        for other, eager in zip(compiled(*inputs), attend(*inputs), strict=True):
+            torch.testing.assert_close(other, eager)
+
+
 def test_compiled_with_unknown_length_serves_every_length() -> None:
     model = Attention().eval()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=True)

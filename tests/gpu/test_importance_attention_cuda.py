@@ -43,6 +43,8 @@ def run(problem: Problem, impl: Any = "triton") -> tuple[torch.Tensor, torch.Ten
         key_mask_BK=problem.key_mask,
         query_mask_BQ=problem.query_mask,
         scale=problem.scale,
+        causal=problem.causal,
+        importance_from=problem.importance_from,
         impl=impl,
     )
 
@@ -69,6 +71,17 @@ def test_every_length_at_every_width(width: int) -> None:
 @pytest.mark.parametrize("masks", MASKS)
 def test_every_mask_in_every_layout(masks: Masks, layout: Layout) -> None:
     assert_solved(make_problem(65, 131, 32, masks=masks, layout=layout, batch=3))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize(("rows", "keys"), [(1, 1), (131, 131), (17, 200), (200, 17), (65, 64)])
+def test_causal_attention_with_shared_keys_and_late_importance(rows: int, keys: int, groups: int) -> None:
+    for masks in MASKS:
+        assert_solved(
+            make_problem(
+                rows, keys, 32, masks=masks, heads=4, groups=groups, causal=True, importance_from=rows // 2
+            )
+        )
 
 
 @pytest.mark.parametrize("dtype", HALF_TYPES)

@@ -47,6 +47,8 @@ def run(problem: Problem, impl: Choice = "auto") -> Pair:
         key_mask_BK=problem.key_mask,
         query_mask_BQ=problem.query_mask,
         scale=problem.scale,
+        causal=problem.causal,
+        importance_from=problem.importance_from,
         impl=impl,
     )
 

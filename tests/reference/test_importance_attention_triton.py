@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from importance_attention_cases import INTERPRETED
+from importance_attention_cases import INTERPRETED, INTERPRETED_CAUSAL
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -33,7 +33,7 @@ def errors() -> dict[str, float]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("case", INTERPRETED, ids=str)
+@pytest.mark.parametrize("case", [*INTERPRETED, *INTERPRETED_CAUSAL], ids=str)
 def test_interpreted_kernel_is_within_the_tolerance(
     errors: dict[str, float], case: tuple[object, ...]
 ) -> None:

@@ -22,11 +22,14 @@ def library() -> NativeLibrary | None:
 
 def importance_attention_cpu(
     query_BHQD: Float[Tensor, "B H Q D"],
-    key_BHKD: Float[Tensor, "B H K D"],
-    value_BHKD: Float[Tensor, "B H K D"],
+    key_BGKD: Float[Tensor, "B G K D"],
+    value_BGKD: Float[Tensor, "B G K D"],
     key_mask_BK: Bool[Tensor, "B K"] | None,
     query_mask_BQ: Bool[Tensor, "B Q"] | None,
     scale: float,
+    *,
+    causal: bool = False,
+    importance_from: int = 0,
 ) -> tuple[Float[Tensor, "B H Q D"], Float[Tensor, "B H K"]]:
     """Context and importance by the compiled kernel; float32 on the CPU, any strides but a contiguous last axis.
 
@@ -35,21 +38,22 @@ def importance_attention_cpu(
     loaded = library()
     assert loaded is not None, "dispatch asked for a kernel that is not there"
     query, key, value = (
-        t if t.stride(-1) == 1 else t.contiguous() for t in (query_BHQD, key_BHKD, value_BHKD)
+        t if t.stride(-1) == 1 else t.contiguous() for t in (query_BHQD, key_BGKD, value_BGKD)
     )
     num_batch, num_heads, num_rows, width = query.shape
-    num_keys = key.shape[2]
+    num_groups, num_keys = key.shape[1:3]
     context = torch.empty(num_batch, num_rows, num_heads, width, dtype=query.dtype).transpose(1, 2)
     importance = torch.empty(num_batch, num_heads, num_keys, dtype=query.dtype)
     masks = [None if m is None else m.contiguous() for m in (key_mask_BK, query_mask_BQ)]
     strides = [step for t in (query, key, value, context) for step in t.stride()[:3]]
+    sizes = num_batch, num_heads, num_groups, num_rows, num_keys, width
     run = loaded.handle.multum_importance_attention
     run.argtypes, run.restype = _ARGUMENT_TYPES, None
     run(
         *(t.data_ptr() for t in (query, key, value, context, importance)),
         *(None if m is None else m.data_ptr() for m in masks),
         (ctypes.c_int64 * 12)(*strides),
-        (ctypes.c_int64 * 5)(num_batch, num_heads, num_rows, num_keys, width),
+        (ctypes.c_int64 * 8)(*sizes, causal, importance_from),
         scale,
         torch.get_num_threads(),
     )

@@ -136,14 +136,16 @@ def _importance_attention(
     importance_from: int = 0,
 ) -> tuple[Tensor, Tensor]:
     impl = choose(impl, query, implementations())  # in here, so that an exported program runs on any machine
-    if impl != "reference" and (causal or importance_from or query.shape[1] != key.shape[1]):
-        impl = "reference"
     if impl == "cpu":
-        return cpu.importance_attention_cpu(query, key, value, key_mask, query_mask, scale)
+        return cpu.importance_attention_cpu(
+            query, key, value, key_mask, query_mask, scale, causal=causal, importance_from=importance_from
+        )
     if impl == "triton":
         from multum.ops.importance_attention.triton import importance_attention_triton
 
-        return importance_attention_triton(query, key, value, key_mask, query_mask, scale)
+        return importance_attention_triton(
+            query, key, value, key_mask, query_mask, scale, causal=causal, importance_from=importance_from
+        )
     context, importance = reference.importance_attention_reference(
         query, key, value, key_mask, query_mask, scale, causal=causal, importance_from=importance_from
     )
