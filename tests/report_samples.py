@@ -2,7 +2,7 @@
 
 import math
 
-from multum.attention import WordFate
+from multum.attention import TokenFate, WordFate
 from multum.cost.result import Cost, LayerCost, Moment
 from multum.cost.timing import Latency
 from multum.report import (
@@ -58,6 +58,19 @@ def word_fate(text: str, life: int) -> WordFate:
     step = (6.0 if is_special else 0.2 + 0.35 * life) * (1 + 0.01 * len(text))
     importance = tuple(round(step * layer * (1 + 0.04 * layer), 4) for layer in range(1, life + 1))
     return WordFate(text=text, last_layer=life, importance=importance, is_special=is_special)
+
+
+def tokens_of(words: tuple[WordFate, ...]) -> tuple[TokenFate, ...]:
+    """The words as tokens, as if each had one wordpiece; the first is protected."""
+    return tuple(
+        TokenFate(
+            text=word.text,
+            importance=word.importance,
+            is_special=word.is_special,
+            is_protected=index == 0,
+        )
+        for index, word in enumerate(words)
+    )
 
 
 def tokens_per_layer(words: tuple[WordFate, ...], num_layers: int = 6) -> tuple[int, ...]:

@@ -5,14 +5,13 @@ Shape legend: L tokens of a sentence.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 
 from multum.attention.embedding import SentenceEncoder
 from multum.attention.pruning import prune
 from multum.attention.schedule import TokenSchedule
-from multum.attention.token_pruning import LayerTokens
+from multum.attention.token_fate import TokenFate, check_life, token_lives
 from multum.core import invalid
 
 
@@ -50,10 +49,7 @@ class WordFate:
                 f"one number for each of its {self.last_layer} layers",
                 self.importance,
             )
-        if not all(0 <= value < float("inf") for value in self.importance):
-            raise invalid(f"importance of {self.text!r}", "finite and not negative", self.importance)
-        if any(later < earlier * (1 - 1e-4) for earlier, later in pairwise(self.importance)):
-            raise invalid(f"importance of {self.text!r}", "cumulative, so never falling", self.importance)
+        check_life(self.text, self.importance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +58,8 @@ class TextFate:
 
     words: tuple[WordFate, ...]
     """Every word in order, special tokens included."""
+    tokens: tuple[TokenFate, ...]
+    """Every token in order, special tokens included."""
     tokens_per_layer: tuple[int, ...]
     """Tokens that each layer worked on."""
 
@@ -81,30 +79,35 @@ def trace_words(encoder: SentenceEncoder, text: str, schedule: TokenSchedule) ->
     inputs = encoder.tokenize([text])
     with prune(encoder.model, schedule, keep_scoring=True) as run:
         encoder.model(**inputs)
-    lives = _piece_lives(run.layers, inputs["input_ids"].shape[1])
+    lives = token_lives(run.layers, inputs["input_ids"].shape[1])
     encoding = encoder.tokenizer(text, return_offsets_mapping=True, verbose=False)
     spans, word_ids = encoding["offset_mapping"], encoding.word_ids()
     names = encoder.tokenizer.convert_ids_to_tokens(encoding["input_ids"])
-    words: list[WordFate] = []
-    for pieces in _group(word_ids, spans):
-        special = word_ids[pieces[0]] is None
-        written = names[pieces[0]] if special else text[spans[pieces[0]][0] : spans[pieces[-1]][1]]
-        last = max(len(lives[p]) for p in pieces)
-        earned = tuple(sum(lives[p][min(i, len(lives[p]) - 1)] for p in pieces) for i in range(last))
-        words.append(WordFate(text=written, last_layer=last, importance=earned, is_special=special))
-    return TextFate(words=tuple(words), tokens_per_layer=run.tokens_per_layer)
+    tokens = tuple(
+        TokenFate(
+            text=name if word is None else text[slice(*span)] or name,
+            importance=tuple(life),
+            is_special=word is None,
+            is_protected=schedule.protect_first and index == 0,
+        )
+        for index, (name, word, span, life) in enumerate(zip(names, word_ids, spans, lives, strict=True))
+    )
+    words = tuple(
+        _word([tokens[p] for p in pieces], text[spans[pieces[0]][0] : spans[pieces[-1]][1]])
+        for pieces in _group(word_ids, spans)
+    )
+    return TextFate(words=words, tokens=tokens, tokens_per_layer=run.tokens_per_layer)
 
 
-def _piece_lives(layers: Sequence[LayerTokens], length: int) -> list[list[float]]:
-    """For every token its cumulative importance after each layer it lived in."""
-    lives: list[list[float]] = [[] for _ in range(length)]
-    for layer in layers:
-        assert layer.importance_BL is not None, "keep_scoring was asked for"
-        for position, score in zip(
-            layer.position_BL[0].tolist(), layer.importance_BL[0].tolist(), strict=True
-        ):
-            lives[position].append(score)
-    return lives
+def _word(pieces: Sequence[TokenFate], written: str) -> WordFate:
+    """The fate of a word: it lives as long as any of its pieces, and has earned what they have together."""
+    last = max(piece.last_layer for piece in pieces)
+    earned = tuple(
+        sum(piece.importance[min(layer, piece.last_layer - 1)] for piece in pieces) for layer in range(last)
+    )
+    is_special = pieces[0].is_special
+    text = pieces[0].text if is_special else written
+    return WordFate(text=text, last_layer=last, importance=earned, is_special=is_special)
 
 
 def _group(word_ids: Sequence[int | None], spans: Sequence[tuple[int, int]]) -> list[list[int]]:

@@ -28,7 +28,9 @@ from multum.report.figure import new_figure, plot
 from multum.report.markup import Html
 from multum.report.page import Page
 from multum.report.plots import bar_plot, line_plot, scatter_plot
+from multum.report.sparse_plots import RowLife, cache_rows, head_map, layer_columns, life_map
 from multum.report.tables import bar_cell, comparison_table, table
+from multum.report.token_map import token_map
 
 __all__ = [
     "AttentionResults",
@@ -37,6 +39,7 @@ __all__ = [
     "ModelFacts",
     "Page",
     "RetrievalRow",
+    "RowLife",
     "Section",
     "SentenceRow",
     "SentenceScores",
@@ -44,13 +47,17 @@ __all__ = [
     "attention_page",
     "bar_cell",
     "bar_plot",
+    "cache_rows",
     "comparison_table",
     "cost_page",
     "definitions",
     "details",
     "fading_words",
+    "head_map",
     "key_numbers",
     "layer_bars",
+    "layer_columns",
+    "life_map",
     "line_plot",
     "memory_timeline",
     "new_figure",
@@ -62,4 +69,5 @@ __all__ = [
     "small_print",
     "subsection",
     "table",
+    "token_map",
 ]

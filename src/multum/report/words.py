@@ -46,14 +46,22 @@ def tell_fate(word: WordFate, num_layers: int) -> str:
     >>> tell_fate(WordFate(text="film", last_layer=2, importance=(0.8, 2.1)), 2)
     'kept through all 2 layers; cumulative importance 0.8, 2.1'
     """
-    is_kept = word.last_layer == num_layers
+    return tell_life(word.importance, num_layers)
+
+
+def tell_life(importance: Sequence[float], num_layers: int) -> str:
+    """Tell how long something lived, by its importance after each of its layers.
+
+    >>> tell_life((0.8,), 6)
+    'gone after layer 1 of 6; cumulative importance 0.8'
+    """
+    last = len(importance)
     fate = (
         f"kept through all {num_layers} layers"
-        if is_kept
-        else f"gone after layer {word.last_layer} of {num_layers}"
+        if last == num_layers
+        else f"gone after layer {last} of {num_layers}"
     )
-    values = ", ".join(f"{value:.3g}" for value in word.importance)
-    return f"{fate}; cumulative importance {values}"
+    return f"{fate}; cumulative importance {', '.join(f'{value:.3g}' for value in importance)}"
 
 
 def count_alive(words: Sequence[WordFate], num_layers: int) -> tuple[int, ...]:
