@@ -14,6 +14,7 @@ from multum.ops.build import (
     LEVELS,
     NoCompilerError,
     compile_source,
+    compiler_command,
     find_compiler,
     library_name,
     native_level,
@@ -234,6 +235,28 @@ def test_wished_compiler_comes_first_and_a_missing_one_is_passed_over(
     wished.symlink_to(str(default))
     monkeypatch.setenv("CXX", str(wished))
     assert find_compiler() == str(wished)
+
+
+@needs_compiler
+def test_all_words_of_the_wished_compiler_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "told"
+    wrapper = write_kernel(tmp_path / "my wrapper", f'#!/bin/sh\necho "$1" > "{told}"\nexec "$@"\n')
+    wrapper.chmod(0o755)
+    default = find_compiler()
+    monkeypatch.setenv("CXX", f"'{wrapper}' {default} -DMULTUM_WRAPPED")
+    assert compiler_command() == (str(wrapper), default, "-DMULTUM_WRAPPED")
+    text = "#ifdef MULTUM_WRAPPED\n" + TINY % 1 + "#endif\n"
+    loaded = load_afresh(write_kernel(tmp_path / "tiny" / "cpu.cpp", text))
+    assert loaded is not None
+    assert loaded.handle.multum_answer(41) == 42
+    assert told.read_text().strip() == default
+
+
+def test_wished_compiler_with_an_open_quotation_mark_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    default = compiler_command()
+    monkeypatch.setenv("CXX", "g++ 'oops")
+    assert compiler_command() == default
 
 
 @needs_compiler

@@ -7,6 +7,7 @@ compiles in a second or two and one binary serves every torch. The instruction s
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -28,12 +29,24 @@ class NoCompilerError(RuntimeError):
 
 
 def find_compiler() -> str | None:
-    """The C++ compiler to use: `$CXX` when it names one, else the first of c++, g++ and clang++ on the path."""
-    wished = os.environ.get("CXX", "").split()
-    for name in [*wished[:1], "c++", "g++", "clang++"]:
-        if found := shutil.which(name):
-            return found
-    return None
+    """The program that compiles C++, the first word of `compiler_command`; None where there is none."""
+    return next(iter(compiler_command()), None)
+
+
+def compiler_command() -> tuple[str, ...]:
+    """The C++ compiler to use, as the words of a command; empty where there is none.
+
+    It is `$CXX`, all its words (`ccache g++`), when the first of them is a program; else the first of c++, g++ and
+    clang++ on the path.
+    """
+    try:
+        wished = shlex.split(os.environ.get("CXX", ""))
+    except ValueError:  # an unclosed quotation mark
+        wished = []
+    for words in [wished, ["c++"], ["g++"], ["clang++"]]:
+        if words and (found := shutil.which(words[0])):
+            return (found, *words[1:])
+    return ()
 
 
 def native_level() -> str:
@@ -79,22 +92,24 @@ def compile_source(source: Path, output: Path, level: str | None = None) -> None
         NoCompilerError: No compiler, or the compiler failed; the message holds the last lines it wrote.
         OSError: The output folder cannot be written.
     """
-    compiler = find_compiler()
-    if compiler is None:
+    compiler = compiler_command()
+    if not compiler:
         raise NoCompilerError("no C++ compiler found (looked at $CXX, c++, g++, clang++)")
     output.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(suffix=".so", dir=output.parent)
     os.close(handle)
-    command = [compiler, *COMMON_FLAGS, *LEVELS[level or native_level()], str(source), "-o", temporary]
+    command = [*compiler, *COMMON_FLAGS, *LEVELS[level or native_level()], str(source), "-o", temporary]
     try:
         done = subprocess.run(  # noqa: S603 - the compiler that the user's machine names
             command, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_SECONDS, check=False
         )
         if done.returncode != 0:
-            raise NoCompilerError(f"{compiler} could not compile {source.name}: {done.stderr.strip()[-400:]}")
+            raise NoCompilerError(
+                f"{' '.join(compiler)} could not compile {source.name}: {done.stderr.strip()[-400:]}"
+            )
         Path(temporary).chmod(0o755)
         os.replace(temporary, output)  # noqa: PTH105 - atomic on every platform
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoCompilerError(f"{compiler} did not finish {source.name}: {error}") from error
+        raise NoCompilerError(f"{' '.join(compiler)} did not finish {source.name}: {error}") from error
     finally:
         Path(temporary).unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from multum.ops.build import (
     LEVELS,
     NoCompilerError,
     compile_source,
-    find_compiler,
+    compiler_command,
     library_name,
     native_level,
 )
@@ -86,5 +86,5 @@ def _load_if_sound(library: Path, level: str, origin: str) -> NativeLibrary | No
 
 def _digest(source: Path, level: str) -> str:
     """Hash of everything that decides what the compiler writes."""
-    recipe = repr((COMMON_FLAGS, LEVELS[level], find_compiler())).encode()
+    recipe = repr((COMMON_FLAGS, LEVELS[level], compiler_command())).encode()
     return hashlib.sha256(source.read_bytes() + recipe).hexdigest()[:16]
