@@ -100,7 +100,7 @@ def train(
             loss = _take_step(parameters, optimizer, config, loss_of, batch, step, plan.num_steps)
             done, epoch_ends = step + 1, (step + 1) % plan.steps_per_epoch == 0
             if epoch_ends or done % 10 == 0:
-                measured = dict(after_epoch()) if epoch_ends and after_epoch else {}
+                measured = _measured(after_epoch) if epoch_ends else {}
                 log.append({"step": done, "loss": loss, **measured})
             if epoch_ends or done % config.checkpoint_steps == 0:
                 save_checkpoint(checkpoint, state, {"step": done})
@@ -124,6 +124,11 @@ def _steps(plan: BatchPlan, start: int) -> Iterator[tuple[int, list[int]]]:
         for place, batch in enumerate(plan.epoch(epoch)):
             if first + place >= start:
                 yield first + place, batch
+
+
+@torch.no_grad()
+def _measured(measure: Callable[[], Mapping[str, float]] | None) -> dict[str, float]:
+    return dict(measure()) if measure else {}
 
 
 def _take_step(
