@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from multum.attention import AdaptConfig, EmbedConfig, RecoveryConfig, ShowConfig, TokenSchedule
+from multum.attention import AdaptConfig, EmbedConfig, RecoveryConfig, ShowConfig, TokenSchedule, embedding_schedule
 from multum.demo import PAPER_SENTENCE
 from multum.training import LearningRate, LoopConfig
 
@@ -74,14 +74,14 @@ def passages_at_a_third() -> AdaptConfig:
     Command: `multum attention adapt wikitext2 --recipe passages_at_a_third`.
     Paper: none, SpAtten has no embeddings and always tunes on labels.
     Expected: the loss of R@1 on texts never seen is `attention.passages_r1_loss_points_at_3x` in
-    benchmarks/results/recovery.json; about ten minutes of one core.
+    benchmarks/results/recovery.json; about twenty minutes of one core.
     """
     return AdaptConfig(
         data=Path("wikitext2"),
         task="distill",
-        schedule=TokenSchedule(keep_ratios=(1.0, 0.4, 0.2, 0.15, 0.15, 0.1), score="value", window=32),
+        schedule=embedding_schedule(6, 0.195),
         recovery=RecoveryConfig(
-            loop=LoopConfig(num_epochs=6, batch_size=16, rate=LearningRate(peak=1e-4)),
+            loop=LoopConfig(num_epochs=10, batch_size=16, rate=LearningRate(peak=2e-4)),
             anneal_part=0.0,
             matrix_weight=0.1,
         ),
