@@ -12,7 +12,7 @@ Shape legend: B sentences, H heads, L tokens present, N tokens of the input, D w
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from jaxtyping import Bool, Float
@@ -29,6 +29,9 @@ from multum.attention.schedule import TokenSchedule
 from multum.attention.sparse_schedule import EncoderSchedule, GenerationSchedule
 from multum.attention.token_pruning import SentenceTokens
 from multum.core import UserError, invalid, require_module
+
+if TYPE_CHECKING:
+    from multum.attention.generation import GenerationRun
 
 ATTENTION_NAME = "multum_token_pruning"
 """The name under which transformers knows our attention function."""
@@ -54,7 +57,7 @@ def prune(
     *,
     keep_scoring: bool = False,
     rule: None = None,
-) -> AbstractContextManager[Any]: ...
+) -> "AbstractContextManager[GenerationRun]": ...
 def prune(
     model: nn.Module,
     schedule: TokenSchedule | EncoderSchedule | CacheSchedule | GenerationSchedule,
@@ -69,7 +72,8 @@ def prune(
             generates.
         schedule: What each layer keeps; for as many layers as the model has. The kind of schedule says whether the
             model encodes (`TokenSchedule`, `EncoderSchedule`) or generates (`CacheSchedule`, `GenerationSchedule`).
-        keep_scoring: Score every layer, also after the last pruning, for pictures; costs a little time.
+        keep_scoring: For pictures: score every layer, also after the last pruning (a model that generates notes
+            which rows were present at every step). Costs a little time.
         rule: What the model's head reads, and so which tokens may not go; by default the rule of its class.
 
     Yields:
@@ -98,8 +102,7 @@ def prune(
             raise invalid("rule", "None for a model that generates", rule, "it is for the heads of encoders")
         from multum.attention.generation import prune_generation
 
-        generating: AbstractContextManager[Any] = prune_generation(model, schedule, keep_scoring=keep_scoring)
-        return generating
+        return prune_generation(model, schedule, keep_history=keep_scoring)
     return _prune_encoder(model, schedule, keep_scoring, rule)
 
 

@@ -206,7 +206,8 @@ def _largest_only(prob_kk: Tensor, count: int) -> Tensor:
     """Row by row, all but the largest probabilities become nothing."""
     rows = []
     for row in prob_kk:
-        by_size = sorted(range(len(row)), key=lambda j: (-float(row[j]), j))
+        size = row.tolist()
+        by_size = sorted(range(len(size)), key=lambda j: (-size[j], j))
         keep = torch.zeros(len(row), dtype=torch.bool)
         keep[by_size[:count]] = True
         rows.append(torch.where(keep, row, torch.zeros_like(row)))
