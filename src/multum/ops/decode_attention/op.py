@@ -12,7 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from multum.core import invalid
 from multum.ops.bit_planes import FloatRows, PlaneRows, Rows
-from multum.ops.decode_attention import reference
+from multum.ops.decode_attention import cpu, reference
 from multum.ops.decode_attention.result import DecodeResult, default_groups
 from multum.ops.dispatch import Implementation, choose
 
@@ -71,15 +71,31 @@ def decode_attention(
     _check(query_BHD, key, value, count_B, group_BH, num_values_B)
     limit = _checked_threshold(threshold, key)
     factor = query_BHD.shape[-1] ** -0.5 if scale is None else float(scale)
-    context, importance, flat, value_rows = _decode_attention(
-        query_BHD, *_parts(key), *_parts(value), count_B, group_BH, num_values_B, limit, factor, impl
-    )
+    options = count_B, group_BH, num_values_B, limit, factor, impl
+    if _is_plain_call(query_BHD):
+        outcome = _decode(query_BHD, key, value, *options)
+    else:
+        outcome = _decode_attention(query_BHD, *_parts(key), *_parts(value), *options)
+    context, importance, flat, value_rows = outcome
     return DecodeResult(context_BHD=context, importance_BC=importance, flat_BH=flat, value_rows_BG=value_rows)
 
 
-def implementations() -> dict[str, Implementation]:
-    """What each fast path takes; `reference` takes everything."""
-    return {}
+def implementations(key: Rows | None = None, value: Rows | None = None) -> dict[str, Implementation]:
+    """What each fast path takes; `reference` takes everything. Rows of another type than a path reads exclude it."""
+    halves = (torch.float32, torch.bfloat16, torch.float16)
+    reads = all(cpu.takes(rows) for rows in (key, value) if rows is not None)
+    return {
+        "cpu": Implementation(
+            device="cpu", dtypes=halves if reads else (), available=lambda: cpu.library() is not None
+        ),
+    }
+
+
+def _is_plain_call(query: Tensor) -> bool:
+    """Whether nobody watches the dispatcher (compiler, exporter, FLOP counter): it costs as much as a small kernel."""
+    if type(query) is not Tensor or query.is_meta or torch.compiler.is_compiling():
+        return False
+    return torch._C._len_torch_dispatch_stack() == 0
 
 
 Parts = tuple[Tensor, Tensor | None, Tensor | None, int]
@@ -163,15 +179,32 @@ def _decode_attention(
     scale: float,
     impl: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    choose(impl, query, implementations())  # in here, so that an exported program runs on any machine
-    width, (batch, heads, _) = query.shape[-1], query.shape
-    if group is None:
-        group = default_groups(batch, heads, key.shape[1], device=query.device)
+    width = query.shape[-1]
     keys = _rows(key, key_lsb, key_scale, key_bits, width)
     values = _rows(value, value_lsb, value_scale, value_bits, width)
-    return reference.decode_attention_reference(
-        query, keys, values, count, group, threshold, num_values, scale
-    )
+    return _decode(query, keys, values, count, group, num_values, threshold, scale, impl)
+
+
+def _decode(
+    query: Tensor,
+    key: Rows,
+    value: Rows,
+    count: Tensor,
+    group: Tensor | None,
+    num_values: Tensor | None,
+    threshold: float,
+    scale: float,
+    impl: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    chosen = choose(
+        impl, query, implementations(key, value)
+    )  # here, so that an exported program runs anywhere
+    if chosen == "cpu":
+        return cpu.decode_attention_cpu(query, key, value, count, group, threshold, num_values, scale)
+    if group is None:
+        num_groups = _parts(key)[0].shape[1]
+        group = default_groups(query.shape[0], query.shape[1], num_groups, device=query.device)
+    return reference.decode_attention_reference(query, key, value, count, group, threshold, num_values, scale)
 
 
 @_decode_attention.register_fake

@@ -1,0 +1,647 @@
+// Attention of one new query row per sequence over a cache of quantized rows (SpAtten, sections III-A, III-C, III-D)
+//
+// A unit of work is one group of heads of one sequence: its keys are read once, in the order of memory, for all heads of
+// the group, then its values. Rows are unpacked in registers; nothing dequantized is ever stored. Whatever the number of
+// threads, a unit is one thread's and the units' importance is added in their order: the same bits in every run.
+//
+// Shape letters: B sequences, H heads, G groups, C slots, D head width. Strides of caches are in bytes.
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <thread>
+#include <vector>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16, kMaxHeads = 4;  // heads whose sums stay in registers together, 4 rows or 4 vectors each
+#elif defined(__AVX2__)
+constexpr int kLanes = 8, kMaxHeads = 2;
+#else
+constexpr int kLanes = 4, kMaxHeads = 2;
+#endif
+constexpr int64_t kBytesPerThread = 3 << 20;  // less work than this is done before another thread has started
+constexpr float kLog2E = 1.4426950408889634f;
+
+typedef float Vec __attribute__((vector_size(kLanes * 4), aligned(4)));
+typedef int32_t VecInt __attribute__((vector_size(kLanes * 4), aligned(4)));
+
+inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
+inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+inline Vec splat(float x) { return Vec{} + x; }
+inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// --- numbers of fewer bits ------------------------------------------------------------------------------------------
+
+inline float half_to_float(uint16_t half) {
+  const uint32_t sign = (half & 0x8000u) << 16, rest = half & 0x7fffu;
+  if (rest < 0x400u) {  // below the normal numbers: steps of 2^-24
+    const float size = static_cast<float>(rest) * 5.9604644775390625e-8f;
+    return sign ? -size : size;
+  }
+  const uint32_t bits = sign | (rest >= 0x7c00u ? 0x7f800000u | (rest << 13) : (rest << 13) + (112u << 23));
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+#if defined(__AVX512F__)
+inline VecInt widen(const uint8_t* p) {
+  return (VecInt)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline VecInt widen_signed(const uint8_t* p) {
+  return (VecInt)_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline VecInt widen16(const uint8_t* p) {
+  return (VecInt)_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline Vec to_float(VecInt v) { return (Vec)_mm512_cvtepi32_ps((__m512i)v); }
+inline Vec load_half(const uint16_t* p) {
+  return (Vec)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+#elif defined(__AVX2__)
+inline VecInt widen(const uint8_t* p) {
+  return (VecInt)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+inline VecInt widen_signed(const uint8_t* p) {
+  return (VecInt)_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+inline VecInt widen16(const uint8_t* p) {
+  return (VecInt)_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline Vec to_float(VecInt v) { return (Vec)_mm256_cvtepi32_ps((__m256i)v); }
+inline Vec load_half(const uint16_t* p) {
+  return (Vec)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+#else
+template <typename Stored>
+inline VecInt widen_as(const uint8_t* p) {
+  Stored stored[kLanes];
+  std::memcpy(stored, p, sizeof stored);
+  VecInt v;
+  for (int n = 0; n < kLanes; ++n) v[n] = stored[n];
+  return v;
+}
+inline VecInt widen(const uint8_t* p) { return widen_as<uint8_t>(p); }
+inline VecInt widen_signed(const uint8_t* p) { return widen_as<int8_t>(p); }
+inline VecInt widen16(const uint8_t* p) { return widen_as<uint16_t>(p); }
+inline Vec to_float(VecInt v) { return __builtin_convertvector(v, Vec); }
+inline Vec load_half(const uint16_t* p) {
+  Vec v;
+  for (int n = 0; n < kLanes; ++n) v[n] = half_to_float(p[n]);
+  return v;
+}
+#endif
+
+// How a row is stored: kPlain floats, or the bits of its first plane; kLow: with the plane of 4 LSBs.
+constexpr int kFloat = 32, kBrain = 16;
+constexpr int64_t kLsbBits = 4;
+
+// Channels that share a byte in the finest of a row's digits.
+inline int64_t shares_of(int bits, bool low) {
+  if (bits == kFloat || bits == kBrain) return 1;
+  return bits == 6 || bits == 10 ? 4 : bits == 8 && !low ? 1 : 2;
+}
+
+// Channels e .. e + kLanes of a row; the width is a multiple of kLanes * shares_of().
+template <int Bits, bool Low>
+inline Vec numbers(const uint8_t* row, const uint8_t* low, int64_t e, int64_t width) {
+  if constexpr (Bits == kFloat) {
+    return load(reinterpret_cast<const float*>(row) + e);
+  } else if constexpr (Bits == kBrain) {
+    const VecInt bits = widen16(row + 2 * e) << 16;
+    return (Vec)bits;
+  } else {
+    const int64_t half = width / 2, quarter = width / 4;
+    VecInt v{};
+    if constexpr (Bits >= 8) {
+      v = widen_signed(row + e);
+      row += width;
+    }
+    if constexpr (Bits == 4 || Bits == 6) {
+      v = (widen(row + (e < half ? e : e - half)) << (e < half ? 28 : 24)) >> 28;
+      row += half;
+    }
+    if constexpr (Bits == 12) v = (v << 4) | ((widen(row + (e < half ? e : e - half)) >> (e < half ? 0 : 4)) & 15);
+    if constexpr (Bits == 6 || Bits == 10) {
+      const int64_t share = e / quarter;
+      v = (v << 2) | ((widen(row + (e - share * quarter)) >> static_cast<int>(2 * share)) & 3);
+    }
+    if constexpr (Low) v = (v << 4) | ((widen(low + (e < half ? e : e - half)) >> (e < half ? 0 : 4)) & 15);
+    return to_float(v);
+  }
+}
+
+// One row of any width into floats, channel by channel.
+void unpack_row(int bits, const uint8_t* row, const uint8_t* low, int64_t width, float* out) {
+  if (bits == kFloat) return void(std::memcpy(out, row, width * sizeof(float)));
+  const int64_t half = width / 2, quarter = width / 4;
+  for (int64_t e = 0; e < width; ++e) {
+    if (bits == kBrain) {
+      uint32_t whole = static_cast<uint32_t>(row[2 * e] | row[2 * e + 1] << 8) << 16;
+      std::memcpy(out + e, &whole, sizeof whole);
+      continue;
+    }
+    const uint8_t* plane = row;
+    int32_t v = 0;
+    if (bits >= 8) v = static_cast<int8_t>(plane[e]), plane += width;
+    const int nibble = e < half ? plane[e % half] & 15 : plane[e % half] >> 4;  // of another plane where unused
+    if (bits == 4 || bits == 6) v = (nibble ^ 8) - 8, plane += half;
+    if (bits == 12) v = v * 16 + nibble;
+    if (bits == 6 || bits == 10) v = v * 4 + ((plane[e % quarter] >> (2 * (e / quarter))) & 3);
+    if (low) v = v * 16 + (e < half ? low[e] & 15 : low[e - half] >> 4);
+    out[e] = static_cast<float>(v);
+  }
+}
+
+// --- vectors of floats ----------------------------------------------------------------------------------------------
+
+// 2^x for x <= 0 to about 1e-7: nearest integer by the rounding constant, a polynomial on [-1/2, 1/2], exponent bits. Below
+// 2^-80 nothing gets smaller: numbers near the end of float's range cost a hundred times as much and change no result.
+inline Vec exp2_vec(Vec x) {
+  const Vec round = splat(12582912.0f);  // 1.5 * 2^23
+  x = larger(x, splat(-80.0f));
+  const Vec shifted = x + round;
+  const Vec f = x - (shifted - round);
+  Vec p = splat(1.535336188319500e-4f);
+  p = p * f + splat(1.339887440266574e-3f);
+  p = p * f + splat(9.618437357674640e-3f);
+  p = p * f + splat(5.550332471162809e-2f);
+  p = p * f + splat(2.402264791363012e-1f);
+  p = p * f + splat(6.931472028550421e-1f);
+  p = p * f + splat(1.0f);
+  const VecInt bits = ((VecInt)shifted + 127) << 23;  // the low bits of `shifted` hold the integer
+  return p * (Vec)bits;
+}
+
+// The sums of four vectors, as parts: every 128 bits of the result hold a share of all four.
+#if defined(__AVX512F__)
+inline Vec fold_four(Vec a, Vec b, Vec c, Vec d) {
+  const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  return (Vec)_mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd))),
+                            _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd))));
+}
+inline Vec fold_parts(const Vec* part) {  // four results of fold_four to the sums of 16 vectors
+  const __m512 lower = _mm512_add_ps(_mm512_shuffle_f32x4(part[0], part[1], 0x88), _mm512_shuffle_f32x4(part[0], part[1], 0xdd));
+  const __m512 upper = _mm512_add_ps(_mm512_shuffle_f32x4(part[2], part[3], 0x88), _mm512_shuffle_f32x4(part[2], part[3], 0xdd));
+  return (Vec)_mm512_add_ps(_mm512_shuffle_f32x4(lower, upper, 0x88), _mm512_shuffle_f32x4(lower, upper, 0xdd));
+}
+#elif defined(__AVX2__)
+inline Vec fold_four(Vec a, Vec b, Vec c, Vec d) {
+  return (Vec)_mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+}
+inline Vec fold_parts(const Vec* part) {
+  return (Vec)_mm256_add_ps(_mm256_permute2f128_ps(part[0], part[1], 0x20),
+                            _mm256_permute2f128_ps(part[0], part[1], 0x31));
+}
+#else
+inline Vec fold_four(Vec a, Vec b, Vec c, Vec d) {
+  Vec sum;
+  const Vec rows[4] = {a, b, c, d};
+  for (int n = 0; n < 4; ++n) sum[n] = (rows[n][0] + rows[n][1]) + (rows[n][2] + rows[n][3]);
+  return sum;
+}
+inline Vec fold_parts(const Vec* part) { return part[0]; }
+#endif
+
+// --- the two products -----------------------------------------------------------------------------------------------
+
+// One plane of one group: where its rows are and how they are stored.
+struct Rows {
+  const uint8_t *first, *low;
+  const uint16_t* scale;  // null for floats
+  int64_t step, low_step, width, count;
+  int bits;
+};
+
+// Products of kLanes rows from `row` on with NH query rows; beyond the last row the last one is taken again.
+template <int Bits, bool Low, int NH>
+void dot_rows(const Rows& rows, int64_t row, const float* query, int64_t query_step, float* out, int64_t out_step) {
+  Vec part[NH][kLanes / 4];
+#pragma GCC unroll 4
+  for (int four = 0; four < kLanes / 4; ++four) {
+    const uint8_t *at[4], *low[4];
+    for (int i = 0; i < 4; ++i) {
+      const int64_t index = std::min(row + 4 * four + i, rows.count - 1);
+      at[i] = rows.first + index * rows.step;
+      low[i] = rows.low + index * rows.low_step;
+    }
+    Vec sum[NH][4] = {};
+    for (int64_t e = 0; e < rows.width; e += kLanes) {
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        const Vec key = numbers<Bits, Low>(at[i], low[i], e, rows.width);
+#pragma GCC unroll 4
+        for (int h = 0; h < NH; ++h) sum[h][i] += key * load(query + h * query_step + e);
+      }
+    }
+#pragma GCC unroll 4
+    for (int h = 0; h < NH; ++h) part[h][four] = fold_four(sum[h][0], sum[h][1], sum[h][2], sum[h][3]);
+  }
+#pragma GCC unroll 4
+  for (int h = 0; h < NH; ++h) store(out + h * out_step, fold_parts(part[h]));
+}
+
+// out[h][e ..] += sum over listed rows of weight[h][row] * row, for NV vectors of channels.
+template <int Bits, int NH, int NV>
+void mix_rows(const Rows& rows, const int32_t* list, int64_t num, const float* weight, int64_t weight_step, int64_t e,
+              float* out, int64_t out_step) {
+  Vec sum[NH][NV];
+#pragma GCC unroll 4
+  for (int h = 0; h < NH; ++h)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) sum[h][v] = load(out + h * out_step + e + v * kLanes);
+  for (int64_t i = 0; i < num; ++i) {
+    const uint8_t* at = rows.first + list[i] * rows.step;
+    Vec value[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) value[v] = numbers<Bits, false>(at, nullptr, e + v * kLanes, rows.width);
+#pragma GCC unroll 4
+    for (int h = 0; h < NH; ++h) {
+      const Vec share = splat(weight[h * weight_step + list[i]]);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) sum[h][v] += share * value[v];
+    }
+  }
+#pragma GCC unroll 4
+  for (int h = 0; h < NH; ++h)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) store(out + h * out_step + e + v * kLanes, sum[h][v]);
+}
+
+using Dot = void (*)(const Rows&, int64_t, const float*, int64_t, float*, int64_t);
+using Mix = void (*)(const Rows&, const int32_t*, int64_t, const float*, int64_t, int64_t, float*, int64_t);
+
+template <int Bits, bool Low>
+Dot dot_of(int heads) {
+#if defined(__AVX512F__)
+  if (heads == 4) return dot_rows<Bits, Low, 4>;
+  if (heads == 3) return dot_rows<Bits, Low, 3>;
+#endif
+  return heads == 2 ? dot_rows<Bits, Low, 2> : dot_rows<Bits, Low, 1>;
+}
+
+template <int Bits>
+Mix mix_of(int heads, bool wide) {
+#if defined(__AVX512F__)
+  if (heads == 4) return wide ? mix_rows<Bits, 4, 4> : mix_rows<Bits, 4, 1>;
+  if (heads == 3) return wide ? mix_rows<Bits, 3, 4> : mix_rows<Bits, 3, 1>;
+#endif
+  if (heads == 2) return wide ? mix_rows<Bits, 2, 4> : mix_rows<Bits, 2, 1>;
+  return wide ? mix_rows<Bits, 1, 4> : mix_rows<Bits, 1, 1>;
+}
+
+Dot find_dot(int bits, bool low, int heads) {
+  switch (bits) {
+    case 4: return low ? dot_of<4, true>(heads) : dot_of<4, false>(heads);
+    case 6: return low ? dot_of<6, true>(heads) : dot_of<6, false>(heads);
+    case 8: return low ? dot_of<8, true>(heads) : dot_of<8, false>(heads);
+    case 10: return low ? dot_of<10, true>(heads) : dot_of<10, false>(heads);
+    case 12: return low ? dot_of<12, true>(heads) : dot_of<12, false>(heads);
+    case kBrain: return dot_of<kBrain, false>(heads);
+    default: return dot_of<kFloat, false>(heads);
+  }
+}
+
+Mix find_mix(int bits, int heads, bool wide) {
+  switch (bits) {
+    case 4: return mix_of<4>(heads, wide);
+    case 6: return mix_of<6>(heads, wide);
+    case 8: return mix_of<8>(heads, wide);
+    case 10: return mix_of<10>(heads, wide);
+    case 12: return mix_of<12>(heads, wide);
+    case kBrain: return mix_of<kBrain>(heads, wide);
+    default: return mix_of<kFloat>(heads, wide);
+  }
+}
+
+// --- one unit of work -----------------------------------------------------------------------------------------------
+
+// A cache as Python packs it: addresses (0 for none), strides of sequences, groups and slots, bits of the first plane.
+struct Place {
+  const uint8_t *first, *low, *scale;
+  int64_t first_b, first_g, first_c, low_b, low_g, low_c, scale_b, scale_g, bits;
+
+  Rows rows(int64_t b, int64_t g, int64_t count, int64_t width) const {
+    const uint8_t* scales = scale ? scale + b * scale_b + g * scale_g : nullptr;
+    return {first + b * first_b + g * first_g, low ? low + b * low_b + g * low_g : nullptr,
+            reinterpret_cast<const uint16_t*>(scales), first_c, low_c, width, count, static_cast<int>(bits)};
+  }
+};
+
+struct Call {
+  const float* query;
+  int64_t query_b, query_h;
+  Place key, value;
+  const int64_t *count, *group, *num_values;
+  float *context, *importance;
+  uint8_t* flat;
+  int64_t* value_rows;
+  int64_t batch, heads, groups, slots, width, threads;
+  double threshold, scale;
+};
+
+constexpr int64_t kBlock = 64;  // rows unpacked together where registers cannot take them, or mixed before the next channels
+
+// What one thread owns, reused from call to call.
+struct Scratch {
+  std::vector<int64_t> heads;
+  std::vector<float> query, query_sum, score, output, floats;
+  std::vector<int32_t> read, list;  // whether a value row is read (-1), and the rows that are
+};
+
+// Rows as floats of a padded width in the scratch, where registers cannot unpack them.
+Rows as_floats(const Rows& rows, int64_t first, int64_t num, bool low, const int32_t* list, int64_t padded,
+               std::vector<float>& floats) {
+  floats.assign(num * padded, 0.0f);
+  for (int64_t i = 0; i < num; ++i) {
+    const int64_t row = list ? list[first + i] : std::min(first + i, rows.count - 1);
+    unpack_row(rows.bits, rows.first + row * rows.step, low ? rows.low + row * rows.low_step : nullptr, rows.width,
+               &floats[i * padded]);
+  }
+  return {reinterpret_cast<const uint8_t*>(floats.data()), nullptr, nullptr, padded * 4, 0, padded, num, kFloat};
+}
+
+// Scales of kLanes rows from `row` on; 1 for floats.
+inline Vec scales_at(const Rows& rows, int64_t row) {
+  if (!rows.scale) return splat(1.0f);
+  if (row + kLanes <= rows.count) return load_half(rows.scale + row);
+  uint16_t tail[kLanes] = {};
+  std::memcpy(tail, rows.scale + row, (rows.count - row) * sizeof(uint16_t));
+  return load_half(tail);
+}
+
+// Scores, in units of log 2, of `num` query rows of the scratch (from `head` on) with all keys.
+void score_heads(const Rows& keys, bool low, int64_t head, int num, int64_t padded_width, int64_t padded, Scratch& s) {
+  const bool fast = keys.width % (kLanes * shares_of(keys.bits, low)) == 0;
+  const bool middle = keys.low && !low;  // ((msb << 4) + 8) * scale
+  const float factor = middle ? 16.0f : 1.0f;
+  const float* query = &s.query[head * padded_width];
+  const Dot dot = find_dot(fast ? keys.bits : kFloat, fast && low, num);
+  for (int64_t row = 0; row < padded; row += kLanes) {
+    float* out = &s.score[head * padded + row];
+    if (fast)
+      dot(keys, row, query, padded_width, out, padded);
+    else
+      dot(as_floats(keys, row, kLanes, low, nullptr, padded_width, s.floats), 0, query, padded_width, out, padded);
+    const Vec scale = scales_at(keys, row);
+    for (int h = 0; h < num; ++h) {
+      const float rest = middle ? 8.0f * s.query_sum[head + h] : 0.0f;
+      store(out + h * padded, (load(out + h * padded) * factor + rest) * scale);
+    }
+  }
+}
+
+// Scores to exponentials in place, 0 beyond the last; returns 1 / their sum, which is the largest probability. A NaN or
+// infinity among the scores gives NaN (comparisons would hide it).
+float exponentiate_row(float* score, int64_t count, int64_t padded) {
+  for (int64_t j = count; j < padded; ++j) score[j] = score[0];
+  Vec top = load(score), poison = Vec{};
+  for (int64_t j = 0; j < padded; j += kLanes) {
+    const Vec v = load(score + j);
+    top = larger(v, top);
+    poison += v * 0.0f;
+  }
+  for (int64_t j = count; j < padded; ++j) score[j] = -INFINITY;
+  float highest = top[0], zero = poison[0];
+  for (int n = 1; n < kLanes; ++n) highest = std::max(highest, top[n]), zero += poison[n];
+  Vec total = Vec{};
+  for (int64_t j = 0; j < padded; j += kLanes) {
+    const Vec e = exp2_vec(load(score + j) - highest);
+    store(score + j, e);
+    total += e;
+  }
+  for (int64_t j = count; j < padded; ++j) score[j] = 0.0f;  // the 2^-80 that they added are lost in rounding
+  float sum = zero;
+  for (int n = 0; n < kLanes; ++n) sum += total[n];
+  return 1.0f / sum;
+}
+
+// How many of a row of positive floats have at least this bit pattern; positive floats are ordered as their bits.
+int64_t num_reaching(const float* row, int64_t padded, int32_t pattern) {
+  VecInt sum{};
+  for (int64_t j = 0; j < padded; j += kLanes) sum -= (VecInt)load(row + j) >= (VecInt{} + pattern);
+  int64_t total = 0;
+  for (int n = 0; n < kLanes; ++n) total += sum[n];
+  return total;
+}
+
+// Puts -1 in place of all probabilities but the `keep` largest; of equal ones the lower slots stay. The least that stays
+// is found bit by bit, from the top; a NaN stays.
+void keep_largest(float* row, int64_t count, int64_t padded, int64_t keep) {
+  if (keep >= count) return;
+  if (keep <= 0) return void(std::fill(row, row + padded, -1.0f));
+  int32_t pattern = 0;
+  for (int bit = 29; bit >= 0; --bit)  // no probability is above 1.0, whose highest bit is the 29th
+    if (num_reaching(row, padded, pattern | (1 << bit)) >= keep) pattern |= 1 << bit;
+  float lowest;
+  std::memcpy(&lowest, &pattern, sizeof lowest);
+  for (int64_t j = 0; j < padded; j += kLanes) {
+    const Vec v = load(row + j);
+    store(row + j, v < lowest ? splat(-1.0f) : v);
+  }
+  int64_t extra = num_reaching(row, padded, pattern) - keep;
+  for (int64_t j = count - 1; extra > 0 && j >= 0; --j)
+    if (row[j] == lowest) row[j] = -1.0f, --extra;
+}
+
+void mix_heads(const Rows& values, int64_t head, int num, int64_t padded_width, int64_t padded, Scratch& s) {
+  const std::vector<int32_t>& list = s.list;
+  const bool fast = values.width % (kLanes * shares_of(values.bits, false)) == 0;
+  const int bits = fast ? values.bits : kFloat;
+  const Mix wide = find_mix(bits, num, true), narrow = find_mix(bits, num, false);
+  const int64_t many = list.size(), step = padded_width <= 4 * kLanes && fast ? many : kBlock;
+  const float* weight = &s.score[head * padded];
+  float* out = &s.output[head * padded_width];
+  std::vector<int32_t> order(fast ? 0 : kBlock);
+  std::vector<float> weights(fast ? 0 : num * kBlock);
+  for (int64_t first = 0; first < many; first += step) {
+    const int64_t rows = std::min(step, many - first);
+    Rows block = values;
+    const int32_t* index = &list[first];
+    int64_t weight_step = padded;
+    if (!fast) {
+      block = as_floats(values, first, rows, false, list.data(), padded_width, s.floats);
+      for (int64_t i = 0; i < rows; ++i) {
+        order[i] = i;
+        for (int h = 0; h < num; ++h) weights[h * kBlock + i] = weight[h * padded + list[first + i]];
+      }
+      index = order.data();
+      weight_step = kBlock;
+    }
+    const float* share = fast ? weight : weights.data();
+    int64_t e = 0;
+    for (; e + 4 * kLanes <= padded_width; e += 4 * kLanes)
+      wide(block, index, rows, share, weight_step, e, out, padded_width);
+    for (; e < padded_width; e += kLanes) narrow(block, index, rows, share, weight_step, e, out, padded_width);
+  }
+}
+
+// The group's heads, their queries in units of log 2, zero beyond the width, and the queries' sums.
+void load_queries(const Call& c, int64_t b, int64_t g, int64_t padded_width, Scratch& s) {
+  s.heads.clear();
+  const int64_t share = c.heads / c.groups;
+  for (int64_t h = c.group ? 0 : g * share; h < (c.group ? c.heads : (g + 1) * share); ++h)
+    if (!c.group || c.group[b * c.heads + h] == g) s.heads.push_back(h);
+  s.query.assign(s.heads.size() * padded_width, 0.0f);
+  s.query_sum.resize(s.heads.size());
+  const float factor = static_cast<float>(c.scale) * kLog2E;
+  for (size_t i = 0; i < s.heads.size(); ++i) {
+    const float* from = c.query + b * c.query_b + s.heads[i] * c.query_h;
+    float* query = &s.query[i * padded_width];
+    for (int64_t d = 0; d < c.width; ++d) query[d] = factor * from[d];
+    Vec sum{};
+    for (int64_t d = 0; d < padded_width; d += kLanes) sum += load(query + d);
+    s.query_sum[i] = 0.0f;
+    for (int n = 0; n < kLanes; ++n) s.query_sum[i] += sum[n];
+  }
+}
+
+// Scores of one head to what its value rows are multiplied with, importance added on the way; true when it was flat.
+bool weigh_head(const Call& c, const Rows& keys, const Rows& values, int64_t head, int64_t keep, int64_t padded_width,
+                int64_t padded, float* importance, Scratch& s) {
+  float* row = &s.score[head * padded];
+  float largest = exponentiate_row(row, keys.count, padded);
+  const bool flat = c.threshold >= 1.0 || largest < c.threshold;
+  if (flat) {
+    score_heads(keys, true, head, 1, padded_width, padded, s);
+    largest = exponentiate_row(row, keys.count, padded);
+  }
+  for (int64_t j = 0; j < padded; j += kLanes) {
+    const Vec prob = load(row + j) * largest;
+    store(row + j, prob);
+    store(importance + j, load(importance + j) + prob);
+  }
+  keep_largest(row, keys.count, padded, keep);
+  for (int64_t j = 0; j < padded; j += kLanes) {
+    const Vec share = load(row + j);
+    *reinterpret_cast<VecInt*>(&s.read[j]) |= ~(share < 0.0f);
+    store(row + j, (share < 0.0f ? Vec{} : share) * scales_at(values, j));
+  }
+  return flat;
+}
+
+// Rows that some head reads, in the order of memory.
+void list_rows(int64_t count, Scratch& s) {
+  s.list.resize(count);
+  int64_t num = 0;
+  for (int64_t j = 0; j < count; ++j) {
+    s.list[num] = j;
+    num -= s.read[j];
+  }
+  s.list.resize(num);
+}
+
+void attend_group(const Call& c, int64_t b, int64_t g, float* importance, Scratch& s) {
+  const int64_t count = c.count[b], padded = round_up(count, kLanes), padded_width = round_up(c.width, kLanes);
+  load_queries(c, b, g, padded_width, s);
+  const int64_t num = s.heads.size();
+  std::fill(importance, importance + padded, 0.0f);
+  s.score.resize(num * padded);
+  s.output.assign(num * padded_width, 0.0f);
+  s.read.assign(padded, 0);
+  s.list.clear();
+  if (count > 0 && num > 0) {
+    const Rows keys = c.key.rows(b, g, count, c.width), values = c.value.rows(b, g, count, c.width);
+    const int64_t keep = c.num_values ? c.num_values[b] : count;
+    for (int64_t i = 0; i < num; i += kMaxHeads)
+      score_heads(keys, false, i, std::min<int64_t>(kMaxHeads, num - i), padded_width, padded, s);
+    for (int64_t i = 0; i < num; ++i)
+      c.flat[b * c.heads + s.heads[i]] =
+          weigh_head(c, keys, values, i, keep, padded_width, padded, importance, s);
+    list_rows(count, s);
+    for (int64_t i = 0; i < num; i += kMaxHeads)
+      mix_heads(values, i, std::min<int64_t>(kMaxHeads, num - i), padded_width, padded, s);
+  }
+  c.value_rows[b * c.groups + g] = s.list.size();
+  for (int64_t i = 0; i < num; ++i) {
+    const int64_t head = b * c.heads + s.heads[i];
+    std::memcpy(c.context + head * c.width, &s.output[i * padded_width], c.width * sizeof(float));
+    if (count == 0) c.flat[head] = 0;
+  }
+}
+
+// Threads that the work is worth; starting one takes as long as reading some megabytes.
+int64_t threads_for(const Call& c) {
+  int64_t rows = 0;
+  for (int64_t b = 0; b < c.batch; ++b) rows += c.count[b];
+  const int64_t bytes = rows * c.groups * c.width * (c.key.bits + c.value.bits) / 8;
+  return std::max<int64_t>(1, std::min({c.threads, c.batch * c.groups, bytes / kBytesPerThread}));
+}
+
+bool is_sound(const Call& c) {
+  for (int64_t b = 0; b < c.batch; ++b) {
+    if (c.count[b] < 0 || c.count[b] > c.slots) return false;
+    for (int64_t h = 0; c.group && h < c.heads; ++h)
+      if (c.group[b * c.heads + h] < 0 || c.group[b * c.heads + h] >= c.groups) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+// Returns 0, or 1 for a count or a group that is out of range (then nothing is written).
+extern "C" int multum_decode_attention(const Call* call) {
+  const Call& c = *call;
+  if (!is_sound(c)) return 1;
+  thread_local std::vector<float> parts;
+  const int64_t step = round_up(c.slots, kLanes);
+  if (static_cast<int64_t>(parts.size()) < c.batch * c.groups * step) parts.resize(c.batch * c.groups * step);
+  float* part = parts.data();
+  std::atomic<int64_t> next{0};
+  auto work = [&c, &next, part, step] {
+    thread_local Scratch scratch;
+    for (int64_t unit; (unit = next++) < c.batch * c.groups;)
+      attend_group(c, unit / c.groups, unit % c.groups, part + unit * step, scratch);
+  };
+  std::vector<std::thread> others;
+  for (int64_t t = threads_for(c); t > 1; --t) others.emplace_back(work);
+  work();
+  for (auto& thread : others) thread.join();
+  for (int64_t b = 0; b < c.batch; ++b) {
+    float* sum = c.importance + b * c.slots;
+    std::memset(sum, 0, c.slots * sizeof(float));
+    for (int64_t g = 0; g < c.groups; ++g)
+      for (int64_t j = 0; j < c.count[b]; ++j) sum[j] += part[(b * c.groups + g) * step + j];
+  }
+  return 0;
+}
+
+// The slot with the least importance among the first count[b] that are not protected, -1 for none; of equal ones the
+// lower. Returns 1 when there is a NaN among those in use.
+extern "C" int multum_evict_lowest(const float* importance, int64_t importance_b, const uint8_t* keep, int64_t keep_b,
+                                   const int64_t* count, int64_t* slot, int64_t batch) {
+  int is_nan = 0;
+  for (int64_t b = 0; b < batch; ++b, importance += importance_b, keep += keep ? keep_b : 0) {
+    auto at = [&](int64_t j) {  // kLanes from j on, infinite where protected
+      const Vec v = load(importance + j);
+      return keep ? (widen(keep + j) != 0 ? splat(INFINITY) : v) : v;
+    };
+    const int64_t num = count[b], whole = num - num % kLanes;
+    Vec low = splat(INFINITY), nan = Vec{};
+    for (int64_t j = 0; j < whole; j += kLanes) {
+      const Vec v = at(j), raw = load(importance + j);
+      low = v < low ? v : low;
+      nan += raw != raw ? splat(1.0f) : Vec{};
+    }
+    float lowest = INFINITY, bad = 0.0f;
+    for (int n = 0; n < kLanes; ++n) lowest = std::min(lowest, low[n]), bad += nan[n];
+    for (int64_t j = whole; j < num; ++j) {
+      if (!(keep && keep[j])) lowest = std::min(lowest, importance[j]);
+      bad += importance[j] != importance[j];
+    }
+    slot[b] = -1;
+    for (int64_t j = 0; j < num && slot[b] < 0; ++j)
+      if (importance[j] == lowest && !(keep && keep[j])) slot[b] = j;
+    is_nan |= bad != 0.0f;
+  }
+  return is_nan;
+}
