@@ -19,9 +19,12 @@ from torch import Tensor, nn
 
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.decoders import Decoder, find_decoder
+from multum.attention.generation_run import GenerationRun
 from multum.attention.kv_cache import SparseCache, as_generation_schedule, check_depth
 from multum.attention.sparse_schedule import GenerationSchedule
 from multum.core import UserError, invalid, require_module
+
+__all__ = ["GenerationRun", "prune_generation"]
 
 ATTENTION_NAME = "multum_sparse_cache"
 """The name under which transformers knows our attention function."""
@@ -30,38 +33,6 @@ TRAVELLING = "multum_cache"
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
-
-
-class GenerationRun:
-    """What the model did inside the block, since the latest cache was begun."""
-
-    def __init__(
-        self, model: nn.Module, schedule: GenerationSchedule, *, impl: str, keep_history: bool
-    ) -> None:
-        self.schedule, self.impl, self.keep_history = schedule, impl, keep_history
-        self._model = model
-        self._cache: SparseCache | None = None
-
-    @property
-    def cache(self) -> SparseCache:
-        """The cache of the latest forward.
-
-        Raises:
-            UserError: The model has not run inside the block yet.
-        """
-        if self._cache is None:
-            raise UserError(
-                "the model must have run inside the block; got no forward yet; call model.generate(...) first"
-            )
-        return self._cache
-
-    def new_cache(self) -> SparseCache:
-        """Make an empty cache, to be passed as `past_key_values` by who calls the model itself."""
-        return SparseCache(self._model, self.schedule)
-
-    def use(self, cache: SparseCache) -> None:
-        """Take over the cache of the forward that begins."""
-        self._cache = cache
 
 
 @contextmanager
@@ -96,7 +67,7 @@ def prune_generation(
     >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, eos_token_id=None, **sizes)).eval()
     >>> half = CacheSchedule(keep_ratios=(1.0, 0.5), protect_first=1, grace_tokens=4)
     >>> with prune_generation(model, half) as run:
-    ...     tokens = model.generate(torch.arange(20)[None], max_new_tokens=11, pad_token_id=0)
+    ...     tokens = model.generate(torch.arange(1, 21)[None], max_new_tokens=11, pad_token_id=0)
     >>> [stage.count_B.tolist() for stage in run.cache.tokens.stages]
     [[30], [15]]
     """

@@ -23,6 +23,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from multum.attention.cache_pruning import CachedTokens, Stage, stage_mask
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.decoders import Decoder, find_decoder
+from multum.attention.generation_record import ForwardFacts, LayerShape, Snapshot, layer_shape
 from multum.attention.quantization_schedule import ProgressiveQuantization
 from multum.attention.sparse_schedule import GenerationSchedule
 from multum.core import UserError, invalid
@@ -54,6 +55,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         self.result: DecodeResult | None = None
         self.turn_DD: Tensor | None = None
         self.num_slots = 0
+        self._held_bytes: int | None = None
 
     # what transformers asks of a layer ----------------------------------------------------------------------------
 
@@ -178,6 +180,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         self.key, self.value = kept
         self.new_key_BGQD = self.new_value_BGQD = None
         self.num_slots = index_BK.shape[1]
+        self._held_bytes = None
 
     def _write(self, key_BGD: Float[Tensor, "B G D"], value_BGD: Float[Tensor, "B G D"]) -> None:
         assert self.key is not None
@@ -187,6 +190,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         if missing > 0:
             self.key, self.value = (with_more_slots(rows, missing) for rows in (self.key, self.value))
             self.num_slots += missing
+            self._held_bytes = None
         self.key.write(stage.slot_B, self._turned(key_BGD))
         self.value.write(stage.slot_B, self._turned(value_BGD))
 
@@ -202,8 +206,10 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
     @property
     def num_bytes_held(self) -> int:
         """Bytes of the memory behind the layer's rows, scales and free slots included."""
-        stores = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in self._tensors()}
-        return sum(stores.values())
+        if self._held_bytes is None or self.new_key_BGQD is not None:
+            stores = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in self._tensors()}
+            self._held_bytes = sum(stores.values())
+        return self._held_bytes
 
     def _tensors(self) -> Iterator[Tensor]:
         for rows in (self.key, self.value):
@@ -219,6 +225,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
             self.key, self.value = (
                 of_every_tensor(rows, lambda t: t.index_select(0, index_B)) for rows in (self.key, self.value)
             )
+            self._held_bytes = None
 
 
 def of_every_tensor(rows: Rows, change: Callable[[Tensor], Tensor]) -> Rows:
@@ -266,6 +273,11 @@ class SparseCache(Cache):  # type: ignore[misc]
             layers=[SparseLayer(self.tokens, layer, quantization) for layer in range(decoder.num_layers)]
         )
         self._running = False
+        self.num_heads, self.num_groups = decoder.num_heads, decoder.num_groups
+        self.keep_history = False
+        self.forwards: list[ForwardFacts] = []
+        """What every forward since the cache was begun did."""
+        self._shapes: tuple[LayerShape, ...] | None = None
 
     def belongs_to(self, base: nn.Module, schedule: GenerationSchedule) -> None:
         """Raise unless it was made for this network and this schedule."""
@@ -304,14 +316,54 @@ class SparseCache(Cache):  # type: ignore[misc]
 
     def finish(self) -> None:
         """End the forward: take the scores in, choose what stays, give back the memory of the rest."""
+        before_SB = torch.stack([stage.count_B for stage in self.tokens.stages])
         received = [layer.received_BS for layer in self.layers]
         chosen = self.tokens.finish(received)
         for stage, index_BK in chosen:
             for layer in stage.layers:
                 self.layers[layer].keep(index_BK)
+        self._note(before_SB)
         for layer in self.layers:
             layer.received_BS = None
         self._running = False
+
+    def _note(self, before_SB: Int[Tensor, "S B"]) -> None:
+        """Write down what the forward did; `before_SB` are the rows each stage had while it ran."""
+        tokens, layers = self.tokens, self.layers
+        new_B = tokens.new_mask_BQ.sum(dim=1)
+        results = [layer.result for layer in layers] if tokens.stepping else []
+        snapshot = None
+        if self.keep_history:
+            snapshot = Snapshot(
+                position_SBC=tuple(stage.position_BC.clone() for stage in tokens.stages),
+                count_SB=torch.stack([stage.count_B for stage in tokens.stages]),
+                importance_BN=tokens.importance_BN[:, : max(tokens.lengths)].clone(),
+            )
+        facts = ForwardFacts(
+            iteration=len(self.forwards),
+            num_queries=(1,) * tokens.batch_size if tokens.stepping else tuple(new_B.tolist()),
+            length_B=tuple(tokens.lengths),
+            count_SB=before_SB if tokens.stepping else before_SB + new_B,
+            held_SB=None if tokens.stepping else before_SB,
+            flat_BX=torch.cat([it.flat_BH for it in results], dim=1) if results else None,
+            value_rows_BY=torch.cat([it.value_rows_BG for it in results], dim=1) if results else None,
+            held_bytes=tuple(layer.num_bytes_held for layer in layers),
+            layers=self._layer_shapes(),
+            snapshot=snapshot,
+        )
+        self.forwards.append(facts)
+
+    def _layer_shapes(self) -> tuple[LayerShape, ...]:
+        if self._shapes is None:
+            batch_size, share = self.tokens.batch_size, self.num_heads // self.num_groups
+            heads = [list(range(self.num_heads))] * batch_size
+            slots = [[head // share for head in range(self.num_heads)]] * batch_size
+            stages = [number for number, stage in enumerate(self.tokens.stages) for _ in stage.layers]
+            self._shapes = tuple(
+                layer_shape(stage, heads, slots, layer.key, layer.value)
+                for stage, layer in zip(stages, self.layers, strict=True)
+            )
+        return self._shapes
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
@@ -332,6 +384,7 @@ class SparseCache(Cache):  # type: ignore[misc]
         for layer in self.layers:
             layer.reset()
         self.tokens.reset()
+        self.forwards, self._shapes = [], None
         self._running = False
 
     def crop(self, tokens_to_remove: int) -> None:
@@ -359,6 +412,7 @@ class SparseCache(Cache):  # type: ignore[misc]
             return
         index_B = index_B.to(self.tokens.device)
         self.tokens.take_sequences(index_B)
+        self._shapes = None
         for layer in self.layers:
             layer.take_sequences(index_B)
 
