@@ -7,9 +7,14 @@ from multum.cost.result import Cost, LayerCost, Moment
 from multum.cost.timing import Latency
 from multum.report import (
     AttentionResults,
+    Continuation,
+    DialResults,
+    DialRow,
     FadingPicture,
+    GenerationResults,
     ModelFacts,
     RetrievalRow,
+    RowLife,
     SentenceRow,
     SentenceScores,
     TimingRow,
@@ -190,6 +195,7 @@ def attention_results() -> AttentionResults:
                 keep_ratio=0.6,
                 words=film,
                 tokens_per_layer=tokens_per_layer(film),
+                tokens=tokens_of(film),
             ),
             FadingPicture(
                 topic="lighthouses",
@@ -197,6 +203,7 @@ def attention_results() -> AttentionResults:
                 keep_ratio=0.5,
                 words=passage,
                 tokens_per_layer=tokens_per_layer(passage),
+                tokens=tokens_of(passage),
             ),
         ),
         retrieval=(
@@ -244,8 +251,101 @@ def attention_results() -> AttentionResults:
                 rows=sentence_rows((1.0, 0.8203), (1.17, 0.77), (1.7, 0.66)),
             ),
         ),
+        dials=dial_results(),
+        generation=generation_results(),
         notes=("Rounds go in turns, so that noise of the machine hits all alike.", "Nothing was tuned."),
     )
+
+
+def dial_results() -> DialResults:
+    """Heads, values and bits of six layers of twelve heads, turned one by one and together."""
+    heads = tuple(tuple(head for head in range(12) if head % 6 >= layer // 2) for layer in range(6))
+    return DialResults(
+        rows=(
+            dial_row("dense", "dense", 1.0, 1.0, 0.7917),
+            dial_row("10 heads of 12", "heads", 0.86, 0.95, 0.7917),
+            dial_row("8 heads of 12", "heads", 0.72, 0.91, 0.7639),
+            dial_row("half the values", "values", 0.5, 0.98, 0.7917),
+            dial_row("a fifth of the values", "values", 0.2, 0.97, 0.7847),
+            dial_row("12 bits", "bits", 0.375, 1.0, 0.7917),
+            dial_row("4 bits", "bits", 0.125, 1.0, 0.4028),
+            dial_row("everything", "all", 0.3, 0.44, 0.7708),
+        ),
+        num_heads=12,
+        heads_by_layer=heads,
+        keys_by_layer=(200, 80, 80, 80, 80, 80),
+        values_by_layer=(100, 40, 40, 40, 40, 40),
+        note="One passage of 200 tokens.",
+    )
+
+
+def dial_row(name: str, dial: str, left: float, macs_left: float, recall: float) -> DialRow:
+    """A row of one dial."""
+    return DialRow(
+        name=name,
+        dial=dial,  # type: ignore[arg-type]
+        left=left,
+        macs_left=macs_left,
+        recall_at_1=recall,
+        loss_points=100 * (0.7917 - recall),
+    )
+
+
+def generation_results(num_prompt_tokens: int = 100, num_tokens: int = 60) -> GenerationResults:
+    """Four layers that keep all, 0.6, 0.3 and 0.2 of a hundred tokens and of sixty written after them."""
+    steps, shares = range(num_tokens + 1), (1.0, 0.6, 0.3, 0.2)
+    rows = tuple(
+        tuple(round((num_prompt_tokens + step) * (share if step else 1.0)) for step in steps)
+        for share in shares
+    )
+    dense = tuple(4096 * (num_prompt_tokens + step) if step else 0 for step in steps)
+    pruned = tuple(round(0.16 * size) for size in dense)
+    return GenerationResults(
+        model="sample-LM",
+        num_layers=4,
+        num_heads=9,
+        prompt=PASSAGE[:400],
+        num_prompt_tokens=num_prompt_tokens,
+        schedule="Layers keep all, 60 %, 30 % and 20 % of the context; keys in 8 and 4 bits.",
+        continuations=(
+            continuation("dense", PASSAGE[400:700], dense, is_pruned=False),
+            continuation(
+                "pruned", PASSAGE[400:560] + " and nothing else was heard that night.", pruned, is_pruned=True
+            ),
+        ),
+        rows_by_layer=rows,
+        shown_layer=3,
+        lives=row_lives(num_prompt_tokens, num_tokens),
+        heads_by_layer=(tuple(range(9)), tuple(range(9)), (0, 1, 2, 3, 4, 5), (0, 1, 2)),
+        lsb_rates=(0.02, 0.06, 0.09, 0.05),
+        note="Greedy, one thread.",
+    )
+
+
+def continuation(name: str, text: str, read: tuple[int, ...], *, is_pruned: bool) -> Continuation:
+    """What one cache led to."""
+    return Continuation(
+        name=name,
+        text=text,
+        num_tokens=len(read) - 1,
+        bytes_read=read,
+        bytes_held=tuple(max(size, 4096) for size in read),
+        tokens_per_second=30.1 if is_pruned else 24.7,
+        spread=0.4,
+        is_pruned=is_pruned,
+    )
+
+
+def row_lives(num_prompt_tokens: int, num_tokens: int) -> tuple[RowLife, ...]:
+    """Lives in a pattern: every seventh row stays, the others leave sooner or later."""
+    lives = []
+    for position in range(num_prompt_tokens + num_tokens):
+        first = max(0, position - num_prompt_tokens + 1)
+        last = (
+            num_tokens if position < 4 or position % 7 == 0 else min(num_tokens, first + position * 13 % 40)
+        )
+        lives.append(RowLife(position=position, first_step=first, last_step=last))
+    return tuple(lives)
 
 
 def retrieval_row(schedule: str, keep_ratio: float, reduction: float, recall: float) -> RetrievalRow:

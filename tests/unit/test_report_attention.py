@@ -26,19 +26,28 @@ def test_results_go_through_json_unchanged() -> None:
     assert attention_page(again).to_html() == attention_page(results).to_html()
 
 
-def test_the_page_has_its_six_sections_in_order() -> None:
+def test_the_page_has_its_sections_in_order() -> None:
     html = attention_page(attention_results(), provenance()).to_html()
     titles = [
         "Words fading",
         "Retrieval",
+        "Heads, values and bits",
         "Cost before and after",
         "Time on this machine",
         "Short sentences: what pruning costs",
+        "A cache that shrinks while the model writes",
         "How this was measured",
     ]
     places = [html.index(f">{title}</h2>") for title in titles]
     assert places == sorted(places)
     assert "a processor with &lt;many&gt; units" in html
+
+
+def test_what_was_not_measured_has_no_section() -> None:
+    bare = dataclasses.replace(attention_results(), dials=None, generation=None)
+    html = attention_page(bare).to_html()
+    assert "Heads, values and bits" not in html
+    assert "A cache that shrinks" not in html
 
 
 def test_the_words_that_are_left_are_counted() -> None:

@@ -23,8 +23,12 @@ from multum.report.blocks import (
 )
 from multum.report.cost_page import cost_page
 from multum.report.cost_plots import layer_bars, memory_timeline
+from multum.report.dial_results import DialResults, DialRow
+from multum.report.dial_section import dial_section
 from multum.report.fading import fading_words
 from multum.report.figure import new_figure, plot
+from multum.report.generation_results import Continuation, GenerationResults
+from multum.report.generation_section import generation_section
 from multum.report.markup import Html
 from multum.report.page import Page
 from multum.report.plots import bar_plot, line_plot, scatter_plot
@@ -34,7 +38,11 @@ from multum.report.token_map import token_map
 
 __all__ = [
     "AttentionResults",
+    "Continuation",
+    "DialResults",
+    "DialRow",
     "FadingPicture",
+    "GenerationResults",
     "Html",
     "ModelFacts",
     "Page",
@@ -52,7 +60,9 @@ __all__ = [
     "cost_page",
     "definitions",
     "details",
+    "dial_section",
     "fading_words",
+    "generation_section",
     "head_map",
     "key_numbers",
     "layer_bars",

@@ -18,9 +18,20 @@ from multum.report.attention_sentences import (
     tell_times,
     tell_words,
 )
-from multum.report.blocks import definitions, key_numbers, notes, paragraph, section, small_print, subsection
+from multum.report.blocks import (
+    definitions,
+    details,
+    key_numbers,
+    notes,
+    paragraph,
+    section,
+    small_print,
+    subsection,
+)
+from multum.report.dial_section import dial_section
 from multum.report.fading import fading_words
 from multum.report.figure import plot
+from multum.report.generation_section import generation_section
 from multum.report.markup import Html
 from multum.report.number_text import (
     format_fixed,
@@ -34,6 +45,7 @@ from multum.report.number_text import (
 from multum.report.page import Page
 from multum.report.plots import bar_plot, scatter_plot
 from multum.report.tables import comparison_table, table
+from multum.report.token_map import token_map
 
 
 def attention_page(results: AttentionResults, provenance: Mapping[str, object] | None = None) -> Page:
@@ -52,13 +64,17 @@ def attention_page(results: AttentionResults, provenance: Mapping[str, object] |
         f"Cascade token pruning of {model.name}: {model.num_layers} layers of {model.num_heads} heads, "
         f"width {model.width}, {tell_count(model.num_parameters)} parameters.",
     )
+    dials = [dial_section(results.dials)] if results.dials else []
+    generation = [generation_section(results.generation)] if results.generation else []
     return page.add(
         key_numbers(headline(results)),
         words_section(results),
         retrieval_section(results),
+        *dials,
         cost_section(results),
         time_section(results),
         sentence_section(results),
+        *generation,
         method_section(results, provenance),
     )
 
@@ -230,7 +246,11 @@ def _picture(picture: FadingPicture, num_layers: int, *, is_first: bool) -> Html
         shows_legend=is_first,
     )
     told = small_print(f"{sentence_case(picture.topic)}. Keep ratio {format_fixed(picture.keep_ratio, 2)}.")
-    return subsection(picture.title, told, drawn)
+    if not picture.tokens:
+        return subsection(picture.title, told, drawn)
+    every = token_map(picture.tokens, num_layers, label=f"{picture.title}, every token")
+    fold = details("Every token and what it had gathered after each layer", every, is_open=is_first)
+    return subsection(picture.title, told, drawn, fold)
 
 
 def _sentence_table(scores: SentenceScores) -> Html:

@@ -6,9 +6,11 @@ drawn again from a result file without running the model.
 
 from dataclasses import dataclass
 
-from multum.attention import WordFate
+from multum.attention import TokenFate, WordFate
 from multum.core.errors import UserError, invalid
 from multum.cost.result import Cost
+from multum.report.dial_results import DialResults
+from multum.report.generation_results import GenerationResults
 from multum.report.words import check_words
 
 
@@ -50,6 +52,9 @@ class FadingPicture:
 
     tokens_per_layer: tuple[int, ...]
     """Tokens that each layer works on."""
+
+    tokens: tuple[TokenFate, ...] = ()
+    """Its tokens in order; without them only words are drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +208,12 @@ class AttentionResults:
 
     sentences: tuple[SentenceScores, ...]
     """Collections of short sentence pairs: the bundled one, and STS-B where its folder was given."""
+
+    dials: DialResults | None = None
+    """Heads, values and bits beside tokens; None when they were not measured."""
+
+    generation: GenerationResults | None = None
+    """A generation with its cache shrinking; None when there was no language model."""
 
     shown_schedule: str = ""
     """Name of the retrieval row whose schedule the cost and the times were measured with; empty when none was."""

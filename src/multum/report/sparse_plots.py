@@ -118,14 +118,15 @@ def layer_columns(
 
 
 def cache_rows(
-    rows: Mapping[str, Sequence[Number]], *, dense: Sequence[Number], y_label: str
+    rows: Mapping[str, Sequence[Number]], *, dense: Sequence[Number], y_label: str, first_step: int = 0
 ) -> "matplotlib.figure.Figure":
     """Draw a quantity of a cache from step to step, under the line of the dense one that grows with every token.
 
     Args:
-        rows: For each name (a layer, or all of them) one number a step, from the prompt on.
+        rows: For each name (a layer, or all of them) one number a step.
         dense: The same for a cache that keeps everything.
         y_label: What the height means, with its unit.
+        first_step: The step of the first number: 0 for the prompt's, 1 for the first generated token's.
 
     Returns:
         The figure.
@@ -138,7 +139,7 @@ def cache_rows(
     for name, values in rows.items():
         if len(values) != len(dense) or not dense:
             raise invalid(f"series {name!r}", f"{len(dense)} steps long, like the dense one", len(values))
-    steps = list(range(len(dense)))
+    steps = list(range(first_step, first_step + len(dense)))
     figure, axes = new_figure(300.0)
     with drawing_style():
         axes.plot(steps, list(dense), label="dense", color=MUTED, linewidth=1.4, linestyle=(0, (4, 3)))
@@ -177,8 +178,8 @@ def life_map(lives: Sequence[RowLife], num_steps: int, num_prompt_tokens: int) -
         possible = _possible_boxes(longest, num_steps, num_prompt_tokens)
         _add_boxes(axes, possible, colour=GRID, alpha=0.6, label="pruned")
         _add_boxes(axes, _life_boxes(lives), colour=series_colour(0), label="in the cache")
-        line = {"color": INK, "linewidth": 1.0, "linestyle": (0, (4, 3))}
-        axes.axhline(num_prompt_tokens, label="end of the prompt", **line)
+        name, dashes = "end of the prompt", (0, (4, 3))
+        axes.axhline(num_prompt_tokens, label=name, color=INK, linewidth=1.0, linestyle=dashes)
         axes.set_xlim(0, num_steps + 1)
         axes.set_ylim(longest, 0)
         axes.grid(visible=False)
