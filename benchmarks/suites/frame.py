@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.baselines import OURS, SAME_LINEARS, THREE_COLUMNS, three_columns
+from benchmarks.bert_problem import BERT_SCHEDULE, TWIN_TOLERANCE, BertProblem, bert_problem, check_bert
 from benchmarks.registry import Case, Figure, Plot, Setting, Suite, Table
 from benchmarks.schema import Check, Paper, Results
 from multum.attention import SentenceEncoder, TokenSchedule, embedding_schedule, prune
@@ -22,58 +23,10 @@ from multum.cost import Latency, measure
 from multum.data import load_passages, minilm_folder
 from multum.demo.retrieval import measure_retrieval
 from multum.demo.timing import runner, total_macs
-from multum.ops import fast_linears, measure_fma_peak
+from multum.ops import measure_fma_peak
 
-LENGTH, BATCH = 384, 8
-BERT_SCHEDULE = TokenSchedule(keep_ratios=(1.0, 1.0) + (0.2,) * 10)
-"""Tokens per layer 384, 384, then 77: a third on average."""
 MINILM_KEEP_RATIO = 0.4
 """Half the tokens on average over six layers: a token reduction of 2."""
-TWIN_TOLERANCE = 2e-4
-"""Hidden states of order one after twelve layers in float32, dense with masks against rows really gone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BertProblem:
-    """A BERT-Base of random weights, dense under SDPA, and a batch without padding."""
-
-    model: Any
-    """The model. Weights are drawn wider than usual, so that attention has favourites as in a trained model."""
-    tokens: torch.Tensor
-    """Token ids, (8, 384)."""
-
-    def forward(self, schedule: TokenSchedule | None = None, *, fast: bool = False) -> torch.Tensor:
-        """Last hidden states."""
-        with torch.inference_mode():
-            if fast:
-                with fast_linears(self.model):
-                    return self.forward(schedule)
-            if schedule is None:
-                return self.model(self.tokens).last_hidden_state  # type: ignore[no-any-return]
-            with prune(self.model, schedule):
-                return self.model(self.tokens).last_hidden_state  # type: ignore[no-any-return]
-
-
-def _bert(setting: Setting) -> BertProblem:
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(setting.seed)
-    config = BertConfig(initializer_range=0.06, attn_implementation="sdpa")
-    model = BertModel(config, add_pooling_layer=False).eval()
-    batch = 2 if setting.quick else BATCH
-    tokens = torch.randint(1000, config.vocab_size, (batch, LENGTH), generator=setting.generator())
-    return BertProblem(model=model, tokens=tokens)
-
-
-def _check_bert(problem: BertProblem) -> Check:
-    with torch.inference_mode():
-        twin = masked_dense(problem.model, problem.tokens[0], BERT_SCHEDULE)
-        with prune(problem.model, BERT_SCHEDULE) as run, fast_linears(problem.model):
-            ours = problem.model(problem.tokens).last_hidden_state[0]
-    kept = run.positions[0].tolist()
-    if kept != list(twin.kept[-1]):
-        return Check.holds(False, "the kept tokens are not those of the masked dense twin")
-    return Check.close(ours, twin.hidden_ND[kept], allowed=TWIN_TOLERANCE)
 
 
 def _run_bert(problem: BertProblem, setting: Setting, num_threads: int) -> Mapping[str, Latency | float]:
@@ -108,8 +61,8 @@ def _bert_case(num_threads: int) -> Case:
     return Case(
         name=f"bert_base_384_b8_{num_threads}_thread",
         about=f"BERT-Base, 8 x 384 tokens, layers on 384, 384, then 77 tokens, {word}",
-        prepare=_bert,
-        check=_check_bert,
+        prepare=bert_problem,
+        check=check_bert,
         run=lambda problem, setting: _run_bert(problem, setting, num_threads),
         ours=OURS,
         peers=THREE_COLUMNS,
