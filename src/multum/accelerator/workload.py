@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from multum.accelerator.workload_columns import FORMS, KINDS, UNSET, Column, find_flaw
-from multum.accelerator.workload_counts import columns_of_counts
+from multum.accelerator.workload_counts import Counts, columns_of_counts
 from multum.accelerator.workload_file import check_origin, format_workload, parse_workload
 from multum.core import invalid, read_text, write_text_atomic
 
@@ -135,21 +135,21 @@ class Workload:
     def from_counts(
         cls,
         *,
-        keys: ArrayLike,
-        heads: ArrayLike,
-        values: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
+        keys: Counts,
+        heads: Counts,
+        values: Counts | None = None,
+        lengths: Counts | None = None,
         head_width: int = 64,
-        num_queries: ArrayLike = 1,
+        num_queries: Counts = 1,
         query_bits: int | None = None,
         key_bits: int | None = None,
         value_bits: int | None = None,
         lsb_bits: int | None = None,
         threshold: float | None = None,
-        requant: ArrayLike = False,
-        accumulate: ArrayLike = False,
-        rescale: ArrayLike = False,
-        topk: ArrayLike = UNSET,
+        requant: Counts = False,
+        accumulate: Counts = False,
+        rescale: Counts = False,
+        topk: Counts = UNSET,
         origin: str | None = None,
     ) -> "Workload":
         """Make a workload from counts alone, without a model.

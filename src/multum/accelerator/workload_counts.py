@@ -3,23 +3,26 @@
 Shape legend: I iterations, N layers, R rows of the workload.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
-from multum.accelerator.workload_columns import UNSET, Column
+from multum.accelerator.workload_columns import FORMS, KINDS, UNSET, Column
 from multum.core import invalid
+
+Counts = int | Sequence[Any] | NDArray[Any]
+"""One whole number (or flag), or nested lists or an array of them."""
 
 
 def columns_of_counts(
     *,
-    keys: ArrayLike,
-    heads: ArrayLike,
-    lengths: ArrayLike | None,
-    by_layer: Mapping[str, ArrayLike],
-    same: Mapping[str, float | None],
+    keys: Counts,
+    heads: Counts,
+    lengths: Counts | None,
+    by_layer: Mapping[str, Counts],
+    same: Mapping[str, int | float | None],
 ) -> dict[str, Column]:
     """Repeat what holds for a layer over its heads.
 
@@ -58,8 +61,10 @@ def columns_of_counts(
     is_last_R = columns["head_id"] == np.repeat(heads_R, heads_R) - 1
     columns["topk"] = np.where(is_last_R, columns["topk"], UNSET)
     columns["if_topk"] = columns["topk"] != UNSET
-    num_rows = len(is_last_R)
-    return columns | {name: np.full(num_rows, UNSET if it is None else it) for name, it in same.items()}
+    for name, value in same.items():
+        dtype = FORMS[KINDS[name]].dtype
+        columns[name] = np.full(len(is_last_R), UNSET if value is None else value, dtype)
+    return columns
 
 
 def _spread(name: str, value: Any, shape: tuple[int, ...]) -> Column:

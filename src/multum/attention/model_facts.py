@@ -12,7 +12,7 @@ from torch import nn
 
 from multum.attention.architectures import LAYERS_BY_MODEL_TYPE, find_encoder
 from multum.attention.decoders import find_decoder
-from multum.attention.model_heads import rule_for
+from multum.attention.model_heads import Reads, rule_for
 from multum.core import UserError
 
 QUERY_OR_OUTPUT = frozenset({"q_proj", "o_proj"})
@@ -69,8 +69,9 @@ class ModelFacts:
     """Those that every row of the input costs."""
     macs_per_output_row: int
     """Those that every row costs that a head reads which reads every row."""
-    is_decoder: bool
-    """Whether the network generates: its head then reads the last row only, unless asked otherwise."""
+    reads: Reads | None
+    """What an encoder's head reads of the last layer; None: the network generates, and reads the last row only unless
+    asked otherwise."""
     device: str
     """Where the weights are."""
     num_parameters: int
@@ -121,12 +122,12 @@ def model_facts(model: nn.Module) -> ModelFacts:
     path_of = {module: path for path, module in model.named_modules()}
     inside = {module for layer in parts.layers for module in layer.modules()}
     outside = [(path_of[it], it) for it in model.modules() if it not in inside and _num_products(it)]
-    reads_first = not parts.is_decoder and rule_for(model).reads != "every_token"
+    reads = None if parts.is_decoder else rule_for(model).reads
     once, each_input, each_output = 0, 0, 0
     for path, module in outside:
         if any(part in path for part in EVERY_INPUT_PARTS):
             each_input += _num_products(module)
-        elif reads_first or any(part in path for part in ONE_ROW_PARTS):
+        elif reads in ("first", "survivors") or any(part in path for part in ONE_ROW_PARTS):
             once += _num_products(module)
         else:
             each_output += _num_products(module)
@@ -140,9 +141,9 @@ def model_facts(model: nn.Module) -> ModelFacts:
         num_groups=parts.num_groups,
         head_width=parts.head_width,
         macs_per_sentence=once,
-        macs_per_input_row=each_input + _rotary_macs(model, parts.head_width),
+        macs_per_input_row=each_input,
         macs_per_output_row=each_output,
-        is_decoder=parts.is_decoder,
+        reads=reads,
         device=str(parameters[0].device),
         num_parameters=sum(it.numel() for it in parameters),
         num_trainable_parameters=sum(it.numel() for it in parameters if it.requires_grad),
@@ -231,9 +232,3 @@ def _num_products(module: nn.Module) -> int:
     if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
         return module.get_parameter("weight").numel()
     return 0
-
-
-def _rotary_macs(model: nn.Module, head_width: int) -> int:
-    """Products of a position with the frequencies of rotary embeddings, which transformers computes as a matrix."""
-    rotary = [it for it in model.modules() if type(it).__name__.endswith("RotaryEmbedding")]
-    return len(rotary) * head_width // 2

@@ -12,11 +12,8 @@ from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.layer_record import LayerRecord
 from multum.attention.quantization_schedule import LSB_BITS, ProgressiveQuantization
 from multum.attention.schedule import TokenSchedule
-from multum.attention.sparse_schedule import EncoderSchedule, GenerationSchedule
+from multum.attention.sparse_schedule import EncoderSchedule, GenerationSchedule, PrunableSchedule
 from multum.core import invalid
-
-PrunableSchedule = TokenSchedule | EncoderSchedule | CacheSchedule | GenerationSchedule
-"""Everything that `prune` takes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,7 +114,7 @@ def _outside(facts: ModelFacts, records: Sequence[LayerRecord], head_rows: int |
     input_rows = sum(sum(record.num_queries) for record in starts)
     sentences = sum(len(record.num_queries) for record in starts)
     if head_rows is None:
-        head_rows = sentences if facts.is_decoder else input_rows
+        head_rows = sentences if facts.reads is None else input_rows
     weight_bytes = facts.parameter_bytes - sum(it.parameter_bytes for it in facts.layers) - facts.table_bytes
     return LayerCost(
         path=OUTSIDE,

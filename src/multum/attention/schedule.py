@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from multum.attention.length_adaptive import LengthAdaptive
 from multum.core import invalid
 
 UNPRUNED_PART = 0.15
@@ -44,6 +45,8 @@ class TokenSchedule:
     window: int | None = None
     """Tokens compete within windows of so many neighbours, each giving up the same share; None: all with all (the
     paper). Keeps a mean-pooled embedding from losing one end of a passage."""
+    length: LengthAdaptive | None = None
+    """How the ratios bend with the length of a sentence; None: they hold for every length."""
 
     def __post_init__(self) -> None:
         if not self.keep_ratios:
@@ -74,18 +77,28 @@ class TokenSchedule:
 
     @property
     def token_reduction(self) -> float:
-        """Tokens of the dense model over tokens kept, summed over layers (long sentences; rounding left aside)."""
+        """Tokens of the dense model over tokens kept, summed over layers (rounding left aside).
+
+        Of a schedule that adapts to the length: at its reference length.
+        """
         return self.num_layers / math.fsum(self.keep_ratios)
+
+    def keep_ratio(self, layer: int, length: int) -> float:
+        """The part of a sentence of `length` tokens that layer `layer` works on, before rounding and floor."""
+        ratio = self.keep_ratios[layer]
+        return ratio if self.length is None else self.length.keep_ratio(ratio, length)
 
     def num_tokens(self, layer: int, length: int) -> int:
         """How many tokens of a sentence of `length` tokens layer `layer` works on.
 
-        `ceil(keep_ratio * length)`, at least `min_tokens`, at most `length`.
+        `ceil(keep_ratio(layer, length) * length)`, at least `min_tokens`, at most `length`.
 
         >>> TokenSchedule(keep_ratios=(1.0, 0.2)).num_tokens(1, 384)
         77
         """
-        wished = math.ceil(self.keep_ratios[layer] * length - 1e-9)  # 0.07 * 100 is 7, not 7.000000000000001
+        wished = math.ceil(
+            self.keep_ratio(layer, length) * length - 1e-9
+        )  # 0.07 * 100 is 7, not 7.000000000000001
         return min(length, max(self.min_tokens, wished))
 
     @property

@@ -1,18 +1,20 @@
 """All dials of one model in one frozen value: tokens, heads, values, bits. What `prune` takes, and what JSON holds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Final
 
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.head_schedule import HeadSchedule, ValueSchedule
 from multum.attention.quantization_schedule import ProgressiveQuantization, StaticQuantization
 from multum.attention.schedule import TokenSchedule
-from multum.core import invalid
-from multum.core.config import load_json, save_json
+from multum.core import UserError, from_dict, invalid, read_json, to_dict, write_json_atomic, wrong_type
 
 SCHEDULE_FILE = "multum_schedule.json"
 """The name of a schedule's file beside a model."""
+SCHEMA: Final = "multum.schedule/1"
+"""Name and version of the form of that file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,16 @@ class GenerationSchedule:
         return check_same_depth(self)
 
 
-Schedule = TypeVar("Schedule", EncoderSchedule, GenerationSchedule)
+PrunableSchedule = TokenSchedule | EncoderSchedule | CacheSchedule | GenerationSchedule
+"""Everything that `prune` takes."""
+
+KINDS: dict[str, type[PrunableSchedule]] = {
+    "tokens": TokenSchedule,
+    "encoder": EncoderSchedule,
+    "cache": CacheSchedule,
+    "generation": GenerationSchedule,
+}
+"""What a file calls them."""
 
 
 def check_same_depth(schedule: EncoderSchedule | GenerationSchedule) -> int | None:
@@ -79,17 +90,64 @@ def check_same_depth(schedule: EncoderSchedule | GenerationSchedule) -> int | No
     return next(iter(depths.values()), None)
 
 
-def save_schedule(schedule: EncoderSchedule | GenerationSchedule, folder: Path) -> Path:
-    """Write a schedule beside a model, atomically; returns the file."""
-    path = folder / SCHEDULE_FILE
-    save_json(schedule, path)
+def schedule_to_dict(schedule: PrunableSchedule) -> dict[str, Any]:
+    """Tell a schedule in the words of JSON, with its kind and the version of the form.
+
+    >>> schedule_to_dict(TokenSchedule(keep_ratios=(1.0, 0.5)))["kind"]
+    'tokens'
+    """
+    kind = next(name for name, it in KINDS.items() if type(schedule) is it)
+    return {"schema": SCHEMA, "kind": kind, "schedule": to_dict(schedule)}
+
+
+def schedule_from_dict(data: object) -> PrunableSchedule:
+    """Read what `schedule_to_dict` wrote.
+
+    Raises:
+        UserError: Another version, an unknown kind or key, a value out of range.
+    """
+    if not isinstance(data, Mapping):
+        raise wrong_type("a schedule", "an object with schema, kind and schedule", data)
+    if data.get("schema") != SCHEMA:
+        raise invalid("schema", repr(SCHEMA), data.get("schema"), "write it again with this version")
+    unknown = [str(key) for key in data if key not in ("schema", "kind", "schedule")]
+    if unknown:
+        raise UserError(f"{unknown[0]} is not a key of a schedule's file; known: schema, kind, schedule")
+    kind = data.get("kind")
+    if kind not in KINDS:
+        raise invalid("kind", f"one of {', '.join(KINDS)}", kind)
+    return from_dict(KINDS[str(kind)], data.get("schedule"), name="schedule")
+
+
+def save_schedule(schedule: PrunableSchedule, folder: Path) -> Path:
+    """Write a schedule beside a model, atomically; returns the file.
+
+    Args:
+        schedule: Any kind.
+        folder: The model's folder; a path that ends in `.json` is taken as the file itself.
+    """
+    path = _file_of(folder)
+    write_json_atomic(path, schedule_to_dict(schedule))
     return path
 
 
-def load_schedule(kind: type[Schedule], folder: Path) -> Schedule:
-    """Read the schedule beside a model.
+def load_schedule(folder: Path) -> PrunableSchedule:
+    """Read the schedule beside a model; the file says of which kind it is.
+
+    Args:
+        folder: The model's folder; a path that ends in `.json` is taken as the file itself.
 
     Raises:
-        UserError: No such file, an unknown key, a value out of range.
+        UserError: No such file, another version, an unknown kind or key, a value out of range.
     """
-    return load_json(kind, folder / SCHEDULE_FILE)
+    path = _file_of(folder)
+    try:
+        return schedule_from_dict(read_json(path))
+    except UserError as problem:
+        told = str(problem)
+        raise type(problem)(told if told.startswith(str(path)) else f"{path}: {told}") from problem
+
+
+def _file_of(folder: Path) -> Path:
+    folder = Path(folder)
+    return folder if folder.suffix == ".json" else folder / SCHEDULE_FILE

@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from multum.accelerator import Workload
-from multum.accelerator.workload_columns import KINDS, UNSET
+from multum.accelerator.workload_columns import FORMS, KINDS, UNSET
 from multum.attention.layer_record import LayerRecord
-from multum.attention.planned import PrunableSchedule, planned_records
+from multum.attention.planned import planned_records
+from multum.attention.sparse_schedule import PrunableSchedule
 from multum.core import UserError, invalid
 
 Row = dict[str, Any]
@@ -56,7 +59,10 @@ def workload_of(
     ]
     if last_prompt_row:
         rows = [row | {"num_queries": 1} for row in rows]
-    return Workload(**{name: [row[name] for row in rows] for name in KINDS})  # type: ignore[arg-type]
+    columns: dict[str, Any] = {
+        name: np.array([row[name] for row in rows], FORMS[kind].dtype) for name, kind in KINDS.items()
+    }
+    return Workload(**columns)
 
 
 def workload_of_schedule(
@@ -158,5 +164,5 @@ def _rows_of(record: LayerRecord, sentence: int, length: int, *, accumulates: bo
     return rows
 
 
-def _or_unset(value: float | None) -> float:
+def _or_unset(value: Any) -> Any:
     return UNSET if value is None else value
