@@ -1,43 +1,75 @@
 """Sparse attention after SpAtten: one file per idea of the paper."""
 
 from multum.attention.architectures import LAYERS_BY_MODEL_TYPE, Encoder, find_encoder
+from multum.attention.budget import schedule_for_cache_bytes, schedule_for_macs
+from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.command import EmbedConfig, Embedded, ShowConfig, embed_file, show_text
+from multum.attention.defaults import default_schedule
 from multum.attention.delta import Delta, load_delta, make_delta, merge, merged, save_delta
 from multum.attention.embedding import SentenceEncoder, mean_pool
+from multum.attention.generate_command import GenerateConfig, Generated, generate_text
 from multum.attention.head_pruning import LayerHeads, SentenceHeads, head_magnitude, select_heads
 from multum.attention.head_schedule import HeadSchedule, ValueSchedule
 from multum.attention.language_model import LanguageModel
 from multum.attention.layer_record import LayerRecord
+from multum.attention.length_adaptive import LengthAdaptive
+from multum.attention.model_facts import ModelFacts, model_facts
 from multum.attention.model_heads import ModelHeadRule, rule_for
+from multum.attention.planned import planned_records
+from multum.attention.priced import cost_of
 from multum.attention.pruning import Pruned, prune, prune_
 from multum.attention.pruning_run import PruningRun
-from multum.attention.quantization_schedule import StaticQuantization
+from multum.attention.quantization_schedule import ProgressiveQuantization, StaticQuantization
 from multum.attention.recovery import RecoveryConfig, annealed_schedule
-from multum.attention.recovery_command import AdaptConfig, adapt, adapted_classifier, adapted_encoder
+from multum.attention.recovery_command import AdaptConfig, adapt
 from multum.attention.recovery_distillation import distill_embeddings
 from multum.attention.recovery_labels import SentenceClassifier, tune_classifier, tune_similarity
+from multum.attention.recovery_tasks import adapted_classifier, adapted_encoder
 from multum.attention.schedule import TokenSchedule, embedding_schedule, flat_schedule, linear_schedule
-from multum.attention.sparse_schedule import EncoderSchedule
+from multum.attention.schedule_rules import (
+    classifier_schedule,
+    flat_values,
+    linear_cache,
+    linear_heads,
+    token_level_schedule,
+)
+from multum.attention.schedule_wish import read_schedule
+from multum.attention.sparse_schedule import (
+    EncoderSchedule,
+    GenerationSchedule,
+    PrunableSchedule,
+    load_schedule,
+    save_schedule,
+)
 from multum.attention.static_quantization import quantize_static
 from multum.attention.token_fate import TokenFate
 from multum.attention.token_pruning import LayerTokens, SentenceTokens, kept_counts, select_tokens
 from multum.attention.value_pruning import keep_largest
 from multum.attention.word_fate import TextFate, WordFate, trace_words
+from multum.attention.workload import workload_of, workload_of_schedule
 
 __all__ = [
     "LAYERS_BY_MODEL_TYPE",
     "AdaptConfig",
+    "CacheSchedule",
     "Delta",
     "EmbedConfig",
     "Embedded",
     "Encoder",
     "EncoderSchedule",
+    "GenerateConfig",
+    "Generated",
+    "GenerationSchedule",
     "HeadSchedule",
     "LanguageModel",
     "LayerHeads",
     "LayerRecord",
     "LayerTokens",
+    "LengthAdaptive",
+    "ModelFacts",
     "ModelHeadRule",
+    "ProgressiveQuantization",
+    "PrunableSchedule",
     "Pruned",
     "PruningRun",
     "RecoveryConfig",
@@ -56,29 +88,46 @@ __all__ = [
     "adapted_classifier",
     "adapted_encoder",
     "annealed_schedule",
+    "classifier_schedule",
+    "cost_of",
+    "default_schedule",
     "distill_embeddings",
     "embed_file",
     "embedding_schedule",
     "find_encoder",
     "flat_schedule",
+    "flat_values",
+    "generate_text",
     "head_magnitude",
     "keep_largest",
     "kept_counts",
+    "linear_cache",
+    "linear_heads",
     "linear_schedule",
     "load_delta",
+    "load_schedule",
     "make_delta",
     "mean_pool",
     "merge",
     "merged",
+    "model_facts",
+    "planned_records",
     "prune",
     "prune_",
     "quantize_static",
+    "read_schedule",
     "rule_for",
     "save_delta",
+    "save_schedule",
+    "schedule_for_cache_bytes",
+    "schedule_for_macs",
     "select_heads",
     "select_tokens",
     "show_text",
+    "token_level_schedule",
     "trace_words",
     "tune_classifier",
     "tune_similarity",
+    "workload_of",
+    "workload_of_schedule",
 ]
