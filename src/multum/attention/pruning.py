@@ -117,6 +117,10 @@ class Pruned:
         """Make the model as it was before; harmless to repeat."""
         self._undo.close()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Pruned":
+        """A copy of a pruned model is pruned too and shares its run."""
+        return self
+
 
 def prune_(
     model: nn.Module,
