@@ -38,6 +38,7 @@ Part = Literal["layers", "norms_and_biases"]
 Pooling = Literal["mean", "first"]
 """What the head reads: the mean of the survivors, or the first token ([CLS])."""
 
+TEACHER_FILE = "teacher.safetensors"
 TEACHER_SCHEMA = "multum.teacher/1"
 
 

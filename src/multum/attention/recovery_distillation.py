@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from multum.attention.embedding import SentenceEncoder
 from multum.attention.recovery import (
+    TEACHER_FILE,
     RecoveryConfig,
     TokenizedTexts,
     annealed_schedule,
@@ -26,8 +27,6 @@ from multum.attention.recovery import (
 )
 from multum.attention.schedule import TokenSchedule
 from multum.training import train
-
-TEACHER_FILE = "teacher.safetensors"
 
 
 def distill_embeddings(

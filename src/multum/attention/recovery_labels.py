@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from multum.attention.embedding import SentenceEncoder
 from multum.attention.recovery import (
+    TEACHER_FILE,
     Pooling,
     RecoveryConfig,
     TokenizedTexts,
@@ -83,7 +84,8 @@ def tune_classifier(
     folder: Path,
     *,
     teacher: SentenceClassifier | None = None,
-) -> None:
+    held_out: Sequence[LabelledSentence] = (),
+) -> Path:
     """Fine-tune a classifier in place, densely or through its pruning; goes on where it was interrupted.
 
     Args:
@@ -93,6 +95,10 @@ def tune_classifier(
         config: The dials.
         folder: Keeps checkpoint and metric log.
         teacher: A dense classifier tuned on the same labels, whose pooled vectors are followed; None: labels only.
+        held_out: Sentences to measure accuracy on after every epoch.
+
+    Returns:
+        The metric log, with `accuracy` in the lines that end an epoch.
 
     Raises:
         UserError: No sentence, or a checkpoint of another training in the folder.
@@ -114,7 +120,15 @@ def tune_classifier(
 
     parameters = trained_parameters(classifier.encoder.model, config)
     parameters |= {f"{HEAD}.{name}": it for name, it in classifier.head.named_parameters()}
-    train(parameters, loss_of, texts.lengths, config.loop, folder, description="tuning on labels")
+    return train(
+        parameters,
+        loss_of,
+        texts.lengths,
+        config.loop,
+        folder,
+        description="tuning on labels",
+        after_epoch=lambda: {"accuracy": classifier.accuracy(held_out, schedule)} if held_out else {},
+    )
 
 
 def tune_similarity(
@@ -200,4 +214,4 @@ def _teacher_vectors(
         return None
     tokens = TokenizedTexts(encoder=teacher, tokens=texts.tokens)
     compute = partial(pool_all, tokens, None, pooling, description="teacher")
-    return remembered(folder / "teacher.safetensors", compute)
+    return remembered(folder / TEACHER_FILE, compute)
