@@ -1,0 +1,107 @@
+"""What the authors ran, read off their two public traces: the schedules, and a network of the same shape.
+
+Every rule below stands in the files, row by row: token counts are floor(ratio x 1,024) at ratios 1, 0.9, 0.8, 0.6 and
+0.3, from the first generated token on; the values of a head are floor(0.3 x the layer's count), where an unpruned layer
+counts as 1,024; 16 heads, then 13, then 10, from the prompt on; keys are read in both planes always.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from multum.accelerator import Workload
+from multum.attention import (
+    CacheSchedule,
+    GenerationSchedule,
+    HeadSchedule,
+    ProgressiveQuantization,
+    ValueSchedule,
+    workload_of_schedule,
+)
+
+CONTEXT = 1024
+"""What the authors' ratios are parts of."""
+PROMPT_TOKENS = 993
+"""Tokens of the first iteration."""
+NUM_ITERATIONS = 32
+"""Tokens generated: the first comes out of the prompt."""
+HEAD_WIDTH = 64
+
+MEDIUM_TOKEN_RATIOS = (1.0,) * 2 + (0.9,) + (0.8,) * 2 + (0.6,) * 6 + (0.3,) * 13
+MEDIUM_HEADS = (16,) * 16 + (13,) * 6 + (10,) * 2
+MEDIUM_VALUE_RATIO = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """One public trace, and what made it."""
+
+    file: str
+    """Name of the file."""
+    schedule: GenerationSchedule
+    """What was pruned."""
+    num_layers: int
+    """Layers of the network."""
+    num_heads: int
+    """Heads of a layer."""
+    query_bits: int | None
+    """Bits of a query in the file."""
+    key_rows: int
+    """Sum of its key rows, as published with the file."""
+    value_rows: int
+    """Sum of its value rows."""
+
+    def read(self, folder: Path) -> Workload:
+        """Read the file."""
+        return Workload.read_csv(folder / self.file)
+
+    def made_from_schedule(self) -> Workload:
+        """The workload that the schedule asks for, without a model."""
+        return workload_of_schedule(
+            self.schedule,
+            num_heads=self.num_heads,
+            head_width=HEAD_WIDTH,
+            prompt_tokens=PROMPT_TOKENS,
+            generated_tokens=NUM_ITERATIONS,
+            num_layers=self.num_layers,
+            query_bits=self.query_bits,
+            last_prompt_row=True,
+        )
+
+
+def medium_schedule() -> GenerationSchedule:
+    """What the medium trace prunes.
+
+    >>> schedule = medium_schedule()
+    >>> schedule.tokens.keep_counts[2], schedule.heads.num_heads(23, 16), schedule.values.num_values(11, 307)
+    (921, 10, 92)
+    """
+    counts = tuple(math.floor(ratio * CONTEXT) for ratio in MEDIUM_TOKEN_RATIOS)
+    return GenerationSchedule(
+        tokens=CacheSchedule(keep_counts=counts, protect_first=0, grace_tokens=1),
+        heads=HeadSchedule(keep_ratios=tuple(heads / MEDIUM_HEADS[0] for heads in MEDIUM_HEADS)),
+        values=ValueSchedule(
+            keep_ratios=(MEDIUM_VALUE_RATIO,) * len(counts), rooms=tuple(sorted({*counts, CONTEXT}))
+        ),
+        quantization=ProgressiveQuantization(msb_bits=8, value_bits=8, threshold=1.0),
+    )
+
+
+MEDIUM = Trace(
+    file="gpt2-medium-wikitext2-pruned.csv",
+    schedule=medium_schedule(),
+    num_layers=24,
+    num_heads=16,
+    query_bits=16,
+    key_rows=6_143_004,
+    value_rows=1_848_398,
+)
+SMALL = Trace(
+    file="gpt2-small-wikitext2-dense.csv",
+    schedule=GenerationSchedule(),
+    num_layers=12,
+    num_heads=12,
+    query_bits=None,
+    key_rows=4_647_168,
+    value_rows=4_647_168,
+)
