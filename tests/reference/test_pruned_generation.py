@@ -1,0 +1,65 @@
+"""Pruned generation against its twin, which masks, sorts lists and shares no code."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from multum.attention.cache_schedule import CacheSchedule
+from multum.attention.generation import prune_generation
+from multum.attention.generation_reference import generation_twin
+from multum.attention.head_schedule import ValueSchedule
+from multum.attention.quantization_schedule import ProgressiveQuantization
+from multum.attention.sparse_schedule import GenerationSchedule
+from small_decoders import NUM_LAYERS, draw_prompts, make_decoder
+
+COUNTS = CacheSchedule(keep_counts=(14, 10, 10, 7), protect_first=2, grace_tokens=3)
+RATIOS = CacheSchedule(
+    keep_ratios=(0.6, 0.5, 0.45, 0.3), protect_first=1, grace_tokens=2, decay=0.9, prompt_rows=5
+)
+COARSE = ProgressiveQuantization(msb_bits=4, threshold=0.4)
+VALUES = ValueSchedule(keep_ratios=(1.0, 0.5, 0.5, 0.3))
+SCHEDULES: dict[str, GenerationSchedule] = {
+    "fixed counts": GenerationSchedule(tokens=COUNTS),
+    "ratios with decay": GenerationSchedule(tokens=RATIOS),
+    "values": GenerationSchedule(tokens=COUNTS, values=VALUES),
+    "bits": GenerationSchedule(quantization=ProgressiveQuantization(msb_bits=6, threshold=0.5, rotate=True)),
+    "tokens and bits": GenerationSchedule(tokens=RATIOS, quantization=COARSE),
+    "all but heads": GenerationSchedule(tokens=COUNTS, values=VALUES, quantization=COARSE),
+}
+PARTS = (16, 1, 1, 1, 4, 1, 1)
+
+
+def compare(model: Any, schedule: GenerationSchedule, parts: tuple[int, ...] = PARTS) -> None:
+    (tokens,) = draw_prompts(sum(parts))
+    seen = 0
+    with torch.no_grad():
+        twin = generation_twin(model, tokens, parts, schedule)
+        with prune_generation(model, schedule) as run:
+            cache = run.new_cache()
+            for part, expected in zip(parts, twin, strict=True):
+                logits = model(tokens[None, seen : seen + part], past_key_values=cache).logits[0, -1]
+                seen += part
+                assert [list(run.kept_positions(layer)) for layer in range(NUM_LAYERS)] == expected.kept
+                torch.testing.assert_close(logits, expected.logits_V, rtol=0, atol=1e-9)
+                importance = cache.tokens.importance_BN[0, :seen].tolist()
+                assert importance == pytest.approx(expected.importance, rel=1e-9)
+                facts = cache.forwards[-1]
+                assert [list(layer.heads[0]) for layer in facts.layers] == expected.heads
+                if facts.is_step and facts.flat_BX is not None:
+                    assert facts.flat_BX[0].tolist() == [head for heads in expected.flat for head in heads]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("model_type", ["gpt2", "llama"])
+def test_every_forward_equals_the_masked_dense_twin(model_type: str, name: str) -> None:
+    compare(make_decoder(model_type).double(), SCHEDULES[name])
+
+
+@pytest.mark.parametrize("model_type", ["mistral", "qwen2", "qwen3"])
+def test_every_architecture_equals_the_twin_with_all_dials(model_type: str) -> None:
+    compare(make_decoder(model_type).double(), SCHEDULES["all but heads"], (16, 1, 1))
+
+
+def test_a_prompt_of_one_token_equals_the_twin() -> None:
+    compare(make_decoder("llama").double(), SCHEDULES["fixed counts"], (1,) * 17)
