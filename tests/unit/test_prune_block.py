@@ -12,7 +12,7 @@ from torch import nn
 from multum.attention import LAYERS_BY_MODEL_TYPE, TokenSchedule, find_encoder, flat_schedule, prune
 from multum.attention.pruning import ATTENTION_NAME
 from multum.core import UserError
-from small_encoders import NUM_HEADS, NUM_LAYERS, draw_tokens, make_encoder, pad, shared_encoder
+from small_encoders import NUM_HEADS, NUM_LAYERS, WIDTH, draw_tokens, make_encoder, pad, shared_encoder
 
 HALF = flat_schedule(NUM_LAYERS, 0.5)
 HOOKS = (
@@ -168,15 +168,31 @@ def unsupported(name: str) -> Any:
     small: dict[str, Any] = {"vocab_size": 50, "num_hidden_layers": 2, "num_attention_heads": 2}
     if name == "gpt2":
         return transformers.GPT2Model(transformers.GPT2Config(vocab_size=50, n_embd=8, n_layer=2, n_head=2))
-    return transformers.MPNetModel(transformers.MPNetConfig(**small, hidden_size=8, intermediate_size=16))
+    small |= {"hidden_size": 8, "intermediate_size": 16}
+    if name == "longformer":
+        return transformers.LongformerModel(transformers.LongformerConfig(**small, attention_window=4))
+    if name == "squeezebert":
+        return transformers.SqueezeBertModel(transformers.SqueezeBertConfig(**small, embedding_size=8))
+    return transformers.MPNetModel(transformers.MPNetConfig(**small))
 
 
-@pytest.mark.parametrize("model_type", ["gpt2", "mpnet"])
-def test_unsupported_architecture_is_named_with_the_list_of_supported_ones(model_type: str) -> None:
+@pytest.mark.parametrize(
+    ("model_type", "reason"),
+    [
+        ("gpt2", "it generates; give a CacheSchedule or a GenerationSchedule"),
+        ("longformer", "its attention slides a window over the sentence"),
+        ("mpnet", "its attention adds relative positions to the scores"),
+        ("squeezebert", "token pruning of other architectures is not built"),
+    ],
+)
+def test_unsupported_architecture_is_named_with_the_list_of_supported_ones(
+    model_type: str, reason: str
+) -> None:
     model = unsupported(model_type)
     with pytest.raises(UserError) as refused, prune(model, flat_schedule(2, 0.5)):
         pass
     text = str(refused.value)
+    assert reason in text
     assert f"got '{model_type}' ({type(model).__name__})" in text
     for supported in LAYERS_BY_MODEL_TYPE:
         assert supported in text
@@ -187,6 +203,25 @@ def test_decoder_is_refused() -> None:
         UserError, match=r"model must be an encoder; got BertModel with is_decoder=True; load it with"
     ):
         find_encoder(make_encoder(is_decoder=True))
+
+
+def test_another_sequence_to_look_at_is_refused() -> None:
+    model, (tokens,) = make_encoder(), draw_tokens(6)
+    with (
+        prune(model, HALF),
+        pytest.raises(UserError, match="encoder_hidden_states must be None under prune"),
+    ):
+        model(tokens[None], encoder_hidden_states=torch.randn(1, 3, WIDTH))
+
+
+@pytest.mark.parametrize(("model_type", "limit"), [("bert", 20), ("distilbert", 20), ("roberta", 18)])
+def test_input_longer_than_the_model_is_refused(model_type: str, limit: int) -> None:
+    model = make_encoder(model_type, max_position_embeddings=20)
+    assert find_encoder(model).longest_input == limit
+    with torch.no_grad(), prune(model, HALF):
+        assert model(torch.stack(draw_tokens(limit))).last_hidden_state.shape[1] == limit // 2
+        with pytest.raises(UserError, match=f"must be at most {limit} tokens long, the model's limit; got"):
+            model(torch.stack(draw_tokens(limit + 1)))
 
 
 @pytest.mark.parametrize("model", [nn.Linear(3, 4), nn.Sequential()])
