@@ -8,7 +8,7 @@ import torch
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.generation import prune_generation
 from multum.attention.generation_reference import generation_twin
-from multum.attention.head_schedule import ValueSchedule
+from multum.attention.head_schedule import HeadSchedule, ValueSchedule
 from multum.attention.quantization_schedule import ProgressiveQuantization
 from multum.attention.sparse_schedule import GenerationSchedule
 from small_decoders import NUM_LAYERS, draw_prompts, make_decoder
@@ -25,7 +25,13 @@ SCHEDULES: dict[str, GenerationSchedule] = {
     "values": GenerationSchedule(tokens=COUNTS, values=VALUES),
     "bits": GenerationSchedule(quantization=ProgressiveQuantization(msb_bits=6, threshold=0.5, rotate=True)),
     "tokens and bits": GenerationSchedule(tokens=RATIOS, quantization=COARSE),
-    "all but heads": GenerationSchedule(tokens=COUNTS, values=VALUES, quantization=COARSE),
+    "heads": GenerationSchedule(heads=HeadSchedule(keep_ratios=(1.0, 0.75, 0.75, 0.25))),
+    "all dials": GenerationSchedule(
+        tokens=COUNTS,
+        heads=HeadSchedule(keep_ratios=(1.0, 0.75, 0.5, 0.25)),
+        values=VALUES,
+        quantization=COARSE,
+    ),
 }
 PARTS = (16, 1, 1, 1, 4, 1, 1)
 
@@ -58,7 +64,7 @@ def test_every_forward_equals_the_masked_dense_twin(model_type: str, name: str) 
 
 @pytest.mark.parametrize("model_type", ["mistral", "qwen2", "qwen3"])
 def test_every_architecture_equals_the_twin_with_all_dials(model_type: str) -> None:
-    compare(make_decoder(model_type).double(), SCHEDULES["all but heads"], (16, 1, 1))
+    compare(make_decoder(model_type).double(), SCHEDULES["all dials"], (16, 1, 1))
 
 
 def test_a_prompt_of_one_token_equals_the_twin() -> None:

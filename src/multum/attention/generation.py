@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.decoders import Decoder, find_decoder
+from multum.attention.generation_heads import check_projections, narrow
 from multum.attention.generation_run import GenerationRun
 from multum.attention.kv_cache import SparseCache, as_generation_schedule, check_depth
 from multum.attention.sparse_schedule import GenerationSchedule
@@ -77,6 +78,8 @@ def prune_generation(
         raise UserError(
             "model must not be pruned twice; got one inside a prune block; leave that block first"
         )
+    if wanted.heads is not None:
+        check_projections(decoder.attentions)
     _register_attention()
     run = GenerationRun(model, wanted, impl=impl, keep_history=keep_history)
     with ExitStack() as undo:
@@ -104,6 +107,28 @@ def _attach(decoder: Decoder, run: GenerationRun) -> Iterator[torch.utils.hooks.
 
     yield decoder.base.register_forward_pre_hook(start, with_kwargs=True)
     yield decoder.base.register_forward_hook(finish, with_kwargs=True)
+    heads = run.schedule.heads
+    for layer, attention in enumerate(decoder.attentions):
+        if heads is not None and heads.num_heads(layer, decoder.num_heads) < decoder.num_heads:
+            yield from _attach_heads(layer, attention, decoder.head_width)
+
+
+def _attach_heads(
+    layer: int, attention: nn.Module, head_width: int
+) -> Iterator[torch.utils.hooks.RemovableHandle]:
+    """Compute the living heads of one layer only."""
+    widen: list[Callable[[], None]] = []
+
+    def before(_: nn.Module, args: Arguments, kwargs: Keywords) -> None:  # noqa: ARG001
+        living = kwargs[TRAVELLING][0].heads.living[layer]
+        widen.append(narrow(attention, living, head_width))
+
+    def after(*_: object) -> None:
+        while widen:
+            widen.pop()()
+
+    yield attention.register_forward_pre_hook(before, with_kwargs=True)
+    yield attention.register_forward_hook(after, always_call=True)
 
 
 def _cache_for(decoder: Decoder, run: GenerationRun, given: Any) -> SparseCache:
@@ -177,7 +202,16 @@ def _sparse_attention(
             count: int = values.num_values(layer, num_keys)
             return count
 
-    context = cache.layers[layer].attend(query, scaling, num_values=num_values, impl=run.impl)
+    living = cache.heads.living.get(layer)
+    context = cache.layers[layer].attend(
+        query,
+        scaling,
+        group_BH=None if living is None else living.slot_BK,
+        num_values=num_values,
+        impl=run.impl,
+    )
+    if not cache.tokens.stepping:
+        cache.heads.leave_layer(layer, context, cache.tokens.new_mask_BQ)
     return context.transpose(1, 2), None
 
 

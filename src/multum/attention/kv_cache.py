@@ -23,6 +23,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from multum.attention.cache_pruning import CachedTokens, Stage, stage_mask
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.decoders import Decoder, find_decoder
+from multum.attention.generation_heads import CachedHeads
 from multum.attention.generation_record import ForwardFacts, LayerShape, Snapshot, layer_shape
 from multum.attention.quantization_schedule import ProgressiveQuantization
 from multum.attention.sparse_schedule import GenerationSchedule
@@ -273,7 +274,7 @@ class SparseCache(Cache):  # type: ignore[misc]
             layers=[SparseLayer(self.tokens, layer, quantization) for layer in range(decoder.num_layers)]
         )
         self._running = False
-        self.num_heads, self.num_groups = decoder.num_heads, decoder.num_groups
+        self.heads = CachedHeads(self.schedule.heads, decoder.num_heads, decoder.num_groups)
         self.keep_history = False
         self.forwards: list[ForwardFacts] = []
         """What every forward since the cache was begun did."""
@@ -322,6 +323,7 @@ class SparseCache(Cache):  # type: ignore[misc]
         for stage, index_BK in chosen:
             for layer in stage.layers:
                 self.layers[layer].keep(index_BK)
+        self.heads.finish()
         self._note(before_SB)
         for layer in self.layers:
             layer.received_BS = None
@@ -355,14 +357,18 @@ class SparseCache(Cache):  # type: ignore[misc]
 
     def _layer_shapes(self) -> tuple[LayerShape, ...]:
         if self._shapes is None:
-            batch_size, share = self.tokens.batch_size, self.num_heads // self.num_groups
-            heads = [list(range(self.num_heads))] * batch_size
-            slots = [[head // share for head in range(self.num_heads)]] * batch_size
+            batch_size, num_heads = self.tokens.batch_size, self.heads.num_heads
+            share = num_heads // self.heads.num_groups
+            everybody = [list(range(num_heads))] * batch_size
+            own_group = [[head // share for head in range(num_heads)]] * batch_size
             stages = [number for number, stage in enumerate(self.tokens.stages) for _ in stage.layers]
-            self._shapes = tuple(
-                layer_shape(stage, heads, slots, layer.key, layer.value)
-                for stage, layer in zip(stages, self.layers, strict=True)
-            )
+            shapes = []
+            for stage, layer in zip(stages, self.layers, strict=True):
+                living = self.heads.living.get(layer.number)
+                heads = everybody if living is None else living.head_BK.tolist()
+                slots = own_group if living is None else living.slot_BK.tolist()
+                shapes.append(layer_shape(stage, heads, slots, layer.key, layer.value))
+            self._shapes = tuple(shapes)
         return self._shapes
 
     def update(
@@ -384,6 +390,7 @@ class SparseCache(Cache):  # type: ignore[misc]
         for layer in self.layers:
             layer.reset()
         self.tokens.reset()
+        self.heads.reset()
         self.forwards, self._shapes = [], None
         self._running = False
 
@@ -412,6 +419,7 @@ class SparseCache(Cache):  # type: ignore[misc]
             return
         index_B = index_B.to(self.tokens.device)
         self.tokens.take_sequences(index_B)
+        self.heads.take_sequences(index_B)
         self._shapes = None
         for layer in self.layers:
             layer.take_sequences(index_B)
