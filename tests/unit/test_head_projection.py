@@ -139,6 +139,19 @@ def test_projection_that_is_no_plain_linear_layer_is_named() -> None:
 
 
 @torch.no_grad()
+def test_forward_that_somebody_else_replaced_is_not_passed_over() -> None:
+    model, (tokens,) = make_encoder(), draw_tokens(9)
+    query = find_encoder(model).projections[1].query
+    vars(query)["forward"] = lambda inputs: inputs
+    with (
+        prune(model, SCHEDULE),
+        pytest.raises(UserError, match="got a replaced forward of the query projection"),
+    ):
+        model(tokens[None])
+    assert len(replaced(model)) == 1
+
+
+@torch.no_grad()
 def test_layers_without_bias_can_lose_heads() -> None:
     model, inputs = make_encoder(), pad(draw_tokens(9, 5))
     for parts in find_encoder(model).projections:

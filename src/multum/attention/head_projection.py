@@ -35,7 +35,7 @@ def check_projections(encoder: Encoder) -> None:
     for index, parts in enumerate(encoder.projections):
         for name, module in vars(parts).items():
             if type(module) is not nn.Linear:
-                remedy = "merge adapters into the model first"
+                remedy = "merge adapters into the model first, and round weights for models with all heads"
                 kind = type(module).__name__
                 raise invalid(f"the {name} projection of layer {index}", "an nn.Linear", kind, remedy)
 
@@ -44,7 +44,8 @@ def install(parts: Projections, heads: SentenceHeads, head_width: int) -> None:
     """Let the projections of one attention compute the living heads only.
 
     Raises:
-        UserError: Another thread runs the same model just now.
+        UserError: Another thread runs the same model just now; somebody else replaced the forward of a projection
+            (eight-bit layers, offloading), which would be passed over.
     """
     for name, linear in vars(parts).items():
         assert isinstance(linear, nn.Linear)
@@ -56,6 +57,12 @@ def install(parts: Projections, heads: SentenceHeads, head_width: int) -> None:
                     "give each thread its own model"
                 )
             before = before.before
+        if before is not None and getattr(before, "__module__", "") != fast_linear.__module__:
+            raise UserError(
+                "the projections must be stock linear layers, or those of fast_linears, for heads to be pruned; "
+                f"got a replaced forward of the {name} projection ({type(before).__name__}); leave the block or undo "
+                "the change that replaced it"
+            )
         vars(linear)["forward"] = _LivingHeads(linear, heads, head_width, name == "output", before)
 
 
