@@ -7,6 +7,7 @@ from multum.attention.command import EmbedConfig, Embedded, ShowConfig, embed_fi
 from multum.attention.defaults import default_schedule
 from multum.attention.delta import Delta, load_delta, make_delta, merge, merged, save_delta
 from multum.attention.embedding import SentenceEncoder, mean_pool
+from multum.attention.evaluate_command import EvaluateConfig, Evaluated, evaluate
 from multum.attention.generate_command import GenerateConfig, Generated, generate_text
 from multum.attention.head_pruning import LayerHeads, SentenceHeads, head_magnitude, select_heads
 from multum.attention.head_schedule import HeadSchedule, ValueSchedule
@@ -25,6 +26,7 @@ from multum.attention.recovery_command import AdaptConfig, adapt
 from multum.attention.recovery_distillation import distill_embeddings
 from multum.attention.recovery_labels import SentenceClassifier, tune_classifier, tune_similarity
 from multum.attention.recovery_tasks import adapted_classifier, adapted_encoder
+from multum.attention.run_command import Ran, RunConfig, run_model
 from multum.attention.schedule import TokenSchedule, embedding_schedule, flat_schedule, linear_schedule
 from multum.attention.schedule_rules import (
     classifier_schedule,
@@ -57,6 +59,8 @@ __all__ = [
     "Embedded",
     "Encoder",
     "EncoderSchedule",
+    "EvaluateConfig",
+    "Evaluated",
     "GenerateConfig",
     "Generated",
     "GenerationSchedule",
@@ -72,7 +76,9 @@ __all__ = [
     "PrunableSchedule",
     "Pruned",
     "PruningRun",
+    "Ran",
     "RecoveryConfig",
+    "RunConfig",
     "SentenceClassifier",
     "SentenceEncoder",
     "SentenceHeads",
@@ -94,6 +100,7 @@ __all__ = [
     "distill_embeddings",
     "embed_file",
     "embedding_schedule",
+    "evaluate",
     "find_encoder",
     "flat_schedule",
     "flat_values",
@@ -117,6 +124,7 @@ __all__ = [
     "quantize_static",
     "read_schedule",
     "rule_for",
+    "run_model",
     "save_delta",
     "save_schedule",
     "schedule_for_cache_bytes",

@@ -17,8 +17,10 @@ from jaxtyping import Bool, Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from multum.attention.pruning import PruningRun, prune
+from multum.attention.pruning import prune
+from multum.attention.pruning_run import PruningRun
 from multum.attention.schedule import TokenSchedule
+from multum.attention.sparse_schedule import EncoderSchedule
 from multum.core import UserError, invalid, require_module
 
 
@@ -109,13 +111,17 @@ class SentenceEncoder:
 
     @torch.inference_mode()
     def embed(
-        self, texts: Sequence[str], *, schedule: TokenSchedule | None = None, batch_size: int = 16
+        self,
+        texts: Sequence[str],
+        *,
+        schedule: TokenSchedule | EncoderSchedule | None = None,
+        batch_size: int = 16,
     ) -> tuple[Float[Tensor, "T D"], float]:
         """Embed texts, densely or pruned.
 
         Args:
             texts: At least one non-empty text, none longer than the model.
-            schedule: Token pruning; None for the dense model.
+            schedule: What is pruned; None for the dense model.
             batch_size: Texts a forward, grouped by length. Does not change what is kept.
 
         Returns:
@@ -146,7 +152,9 @@ def _longest_input(model: Any) -> int:
 
 
 @contextmanager
-def pruning_or_not(model: nn.Module, schedule: TokenSchedule | None) -> Iterator[PruningRun | None]:
+def pruning_or_not(
+    model: nn.Module, schedule: TokenSchedule | EncoderSchedule | None
+) -> Iterator[PruningRun | None]:
     """`prune` when there is a schedule, nothing otherwise."""
     if schedule is None:
         yield None

@@ -82,6 +82,14 @@ class LanguageModel:
         return text
 
     @property
+    def pad_id(self) -> int:
+        """The token that fills up shorter texts: the padding token, else one that ends a text."""
+        for known in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
+            if known is not None:
+                return int(known)
+        return 0
+
+    @property
     def num_layers(self) -> int:
         """How many layers the model has."""
         return int(self.model.config.num_hidden_layers)

@@ -25,6 +25,24 @@ def _attention_show() -> AnyVerb:
     return SHOW
 
 
+def _attention_run() -> AnyVerb:
+    from multum.cli.attention_run import RUN
+
+    return RUN
+
+
+def _attention_evaluate() -> AnyVerb:
+    from multum.cli.attention_evaluate import EVALUATE
+
+    return EVALUATE
+
+
+def _attention_generate() -> AnyVerb:
+    from multum.cli.attention_generate import GENERATE
+
+    return GENERATE
+
+
 def _attention_embed() -> AnyVerb:
     from multum.cli.attention import EMBED
 
@@ -64,6 +82,21 @@ COMMANDS = (
         words=("attention", "show"),
         summary="Show a text losing its words, layer by layer.",
         load=_attention_show,
+    ),
+    Command(
+        words=("attention", "run"),
+        summary="Run a model on a text, densely and pruned: output, cost, and a workload for the accelerator.",
+        load=_attention_run,
+    ),
+    Command(
+        words=("attention", "evaluate"),
+        summary="Measure what pruning costs: pairs, labels, passages, or a text's perplexity.",
+        load=_attention_evaluate,
+    ),
+    Command(
+        words=("attention", "generate"),
+        summary="Let a language model write while its cache is pruned.",
+        load=_attention_generate,
     ),
     Command(
         words=("attention", "embed"),

@@ -1,0 +1,198 @@
+"""The dials of the command line, and the schedules that they come to for a given model.
+
+Either a schedule's file says everything, or a few numbers do: then tokens follow the family that suits the model's head
+(`defaults.py`), and heads, values and bits are as wished.
+"""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import get_args
+
+from torch import nn
+
+from multum.attention.budget import schedule_for_cache_bytes, schedule_for_macs
+from multum.attention.cache_schedule import CacheSchedule
+from multum.attention.defaults import default_schedule, encoder_tokens
+from multum.attention.model_facts import model_facts
+from multum.attention.planned import as_whole
+from multum.attention.quantization_schedule import MsbBits, ProgressiveQuantization, StaticQuantization
+from multum.attention.schedule_rules import flat_values, linear_cache, linear_heads
+from multum.attention.sparse_schedule import EncoderSchedule, GenerationSchedule, load_schedule
+from multum.core import UserError, invalid
+
+BYTES_PER_MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dials:
+    """What encoders and generating models have in common."""
+
+    schedule: Path | None = None
+    """JSON file of a schedule, or the model folder that it lies beside; takes the place of all dials below."""
+
+    keep_ratio: float | None = None
+    """Part of the tokens that the layers which prune keep on average, in (0, 1]; 1 prunes none."""
+
+    keep_heads: float | None = None
+    """Part of the heads that the layers which prune heads keep on average, in (0, 1]; all when left alone."""
+
+    keep_values: float | None = None
+    """Part of the value rows that a query multiplies, in (0, 1]; all when left alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderDials(Dials):
+    """What an encoder can be told."""
+
+    bits: int | None = None
+    """Round queries, keys and values to so many bits, 2 to 16; not at all when left alone."""
+
+    budget: float | None = None
+    """Keep as many tokens as fit into this part of the dense multiply-accumulates, in (0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheDials(Dials):
+    """What a generating model's cache can be told."""
+
+    msb_bits: MsbBits = 8
+    """Bits of a key that every query reads, and of a value."""
+
+    threshold: float = 0.1
+    """Rows whose largest probability stays below this fetch the keys' further 4 bits; 0 never, 1 always."""
+
+    full_precision: bool = False
+    """Store keys and values as the model computes them, without rounding."""
+
+    cache_megabytes: float | None = None
+    """The mildest schedule whose cache never holds more than so many megabytes, in place of the other dials."""
+
+
+def encoder_schedule(model: nn.Module, dials: EncoderDials, *, length: int) -> EncoderSchedule:
+    """The schedule that the dials come to for an encoder.
+
+    Args:
+        model: A supported encoder.
+        dials: As given; nothing given is the default of the model's head.
+        length: Tokens of the longest text, for which a budget has to hold.
+
+    Raises:
+        UserError: A ratio out of range, a schedule's file beside other dials, a file of another kind.
+
+    >>> from transformers import BertConfig, BertModel
+    >>> sizes = dict(hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8)
+    >>> schedule = encoder_schedule(BertModel(BertConfig(**sizes)), EncoderDials(keep_ratio=0.4), length=9)
+    >>> schedule.tokens.keep_ratios
+    (1.0, 0.4, 0.4)
+    """
+    if dials.schedule is not None:
+        refuse_others(dials, EncoderDials, "schedule")
+        found = as_whole(load_schedule(dials.schedule))
+        if not isinstance(found, EncoderSchedule):
+            raise invalid("schedule", "for an encoder", str(dials.schedule), "that file is for generation")
+        return found
+    facts = model_facts(model)
+    if facts.reads is None:
+        raise UserError(
+            f"model must be an encoder; got {facts.name}, which generates; see multum attention generate"
+        )
+    num_layers = len(facts.layers)
+    return EncoderSchedule(
+        tokens=_encoder_tokens(model, dials, length).tokens,
+        heads=None if dials.keep_heads is None else linear_heads(num_layers, dials.keep_heads),
+        values=None if dials.keep_values is None else flat_values(num_layers, dials.keep_values),
+        quantization=None
+        if dials.bits is None
+        else StaticQuantization(**dict.fromkeys(BIT_FIELDS, dials.bits)),
+    )
+
+
+BIT_FIELDS = ("query_bits", "key_bits", "value_bits")
+
+
+def _encoder_tokens(model: nn.Module, dials: EncoderDials, length: int) -> EncoderSchedule:
+    if dials.budget is not None:
+        if dials.keep_ratio is not None:
+            raise invalid("budget, keep_ratio", "given one of the two", (dials.budget, dials.keep_ratio))
+        return schedule_for_macs(model, at_most=dials.budget, length=length)
+    if dials.keep_ratio is not None:
+        tokens = None if dials.keep_ratio == 1.0 else encoder_tokens(model_facts(model), dials.keep_ratio)
+        return EncoderSchedule(tokens=tokens)
+    if dials.keep_heads is not None or dials.keep_values is not None or dials.bits is not None:
+        return EncoderSchedule()  # who turns another dial means that one
+    found = default_schedule(model)
+    assert isinstance(found, EncoderSchedule)
+    return found
+
+
+def generation_schedule(model: nn.Module, dials: CacheDials, *, context: int) -> GenerationSchedule:
+    """The schedule that the dials come to for a generating model.
+
+    Args:
+        model: A supported generating model.
+        dials: As given; nothing given keeps half the tokens on average and 8 bits.
+        context: Tokens that the sequence will reach.
+
+    Raises:
+        UserError: A value out of range, a schedule's file beside other dials, a file of another kind, a budget that is
+            too small.
+    """
+    if dials.schedule is not None:
+        refuse_others(dials, CacheDials, "schedule")
+        found = as_whole(load_schedule(dials.schedule))
+        if not isinstance(found, GenerationSchedule):
+            raise invalid("schedule", "for generation", str(dials.schedule), "that file is for an encoder")
+        return found
+    if dials.cache_megabytes is not None:
+        refuse_others(dials, CacheDials, "cache_megabytes")
+        budget_bytes = round(dials.cache_megabytes * BYTES_PER_MEGABYTE)
+        return schedule_for_cache_bytes(model, budget_bytes, context=context)
+    if dials.msb_bits not in get_args(MsbBits):
+        raise invalid("msb_bits", f"one of {get_args(MsbBits)}", dials.msb_bits)
+    num_layers = len(model_facts(model).layers)
+    bits = ProgressiveQuantization(
+        msb_bits=dials.msb_bits, value_bits=dials.msb_bits, threshold=dials.threshold
+    )
+    return GenerationSchedule(
+        tokens=_cache_tokens(num_layers, 0.5 if dials.keep_ratio is None else dials.keep_ratio),
+        heads=None if dials.keep_heads is None else linear_heads(num_layers, dials.keep_heads),
+        values=None if dials.keep_values is None else flat_values(num_layers, dials.keep_values),
+        quantization=None if dials.full_precision else bits,
+    )
+
+
+def _cache_tokens(num_layers: int, keep_ratio: float) -> CacheSchedule | None:
+    return None if keep_ratio == 1.0 else linear_cache(num_layers, keep_ratio)
+
+
+def refuse_others(dials: Dials, kind: type[Dials], name: str) -> None:
+    """Refuse a dial that stands beside another which decides everything.
+
+    Raises:
+        UserError: Some dial of `kind` other than `name` is not at its default.
+    """
+    alone = replace(kind(), **{name: getattr(dials, name)})
+    turned = [it.name for it in fields(kind) if getattr(dials, it.name) != getattr(alone, it.name)]
+    if turned:
+        raise UserError(f"{name} must stand alone; got {', '.join(turned)} beside it; leave one of them out")
+
+
+def tell_generation_schedule(schedule: GenerationSchedule, length: int) -> str:
+    """Say in a sentence what a schedule keeps of a context of so many tokens.
+
+    >>> tell_generation_schedule(GenerationSchedule(tokens=linear_cache(4, 0.5)), 400)
+    'The last layer keeps 100 of 400 tokens.'
+    """
+    told: list[str] = []
+    if schedule.tokens is not None:
+        rows = schedule.tokens.num_rows(schedule.tokens.num_layers - 1, length)
+        told.append(f"The last layer keeps {rows} of {length} tokens")
+    bits = schedule.quantization
+    if bits is not None:
+        told.append(f"keys are read in {bits.msb_bits} bits, in {bits.key_bits} where a row is flat")
+    if schedule.values is not None:
+        told.append(f"the last layer multiplies {schedule.values.keep_ratios[-1]:.0%} of its value rows")
+    if schedule.heads is not None:
+        told.append(f"the last layer computes {schedule.heads.keep_ratios[-1]:.0%} of its heads")
+    text = "; ".join(told) or "everything is kept"
+    return f"{text[0].upper()}{text[1:]}."
