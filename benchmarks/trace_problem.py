@@ -1,13 +1,16 @@
 """What the authors ran, read off their two public traces: the schedules, and a network of the same shape.
 
 Every rule below stands in the files, row by row: token counts are floor(ratio x 1,024) at ratios 1, 0.9, 0.8, 0.6 and
-0.3, from the first generated token on; the values of a head are floor(0.3 x the layer's count), where an unpruned layer
-counts as 1,024; 16 heads, then 13, then 10, from the prompt on; keys are read in both planes always.
+0.3, from the second generated token on; the values of a head are floor(0.3 x the layer's count), where an unpruned
+layer counts as 1,024; 16 heads, then 13, then 10, from the prompt on; keys are read in both planes always.
 """
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from multum.accelerator import Workload
 from multum.attention import (
@@ -21,11 +24,14 @@ from multum.attention import (
 
 CONTEXT = 1024
 """What the authors' ratios are parts of."""
-PROMPT_TOKENS = 993
-"""Tokens of the first iteration."""
-NUM_ITERATIONS = 32
-"""Tokens generated: the first comes out of the prompt."""
+PROMPT_TOKENS = 992
+"""Tokens of the prompt, which the files leave out."""
+GENERATED_TOKENS = 32
+"""Iterations of the files: one generated token each, which sees itself and everything before."""
 HEAD_WIDTH = 64
+"""Channels of a head in the files."""
+NARROW_HEAD_WIDTH = 4
+"""Channels of a head in a network that only has to count."""
 
 MEDIUM_TOKEN_RATIOS = (1.0,) * 2 + (0.9,) + (0.8,) * 2 + (0.6,) * 6 + (0.3,) * 13
 MEDIUM_HEADS = (16,) * 16 + (13,) * 6 + (10,) * 2
@@ -62,10 +68,10 @@ class Trace:
             num_heads=self.num_heads,
             head_width=HEAD_WIDTH,
             prompt_tokens=PROMPT_TOKENS,
-            generated_tokens=NUM_ITERATIONS,
+            generated_tokens=GENERATED_TOKENS,
             num_layers=self.num_layers,
             query_bits=self.query_bits,
-            last_prompt_row=True,
+            generated_only=True,
         )
 
 
@@ -78,13 +84,33 @@ def medium_schedule() -> GenerationSchedule:
     """
     counts = tuple(math.floor(ratio * CONTEXT) for ratio in MEDIUM_TOKEN_RATIOS)
     return GenerationSchedule(
-        tokens=CacheSchedule(keep_counts=counts, protect_first=0, grace_tokens=1),
+        tokens=CacheSchedule(keep_counts=counts, protect_first=0, grace_tokens=1, readmit=True),
         heads=HeadSchedule(keep_ratios=tuple(heads / MEDIUM_HEADS[0] for heads in MEDIUM_HEADS)),
         values=ValueSchedule(
             keep_ratios=(MEDIUM_VALUE_RATIO,) * len(counts), rooms=tuple(sorted({*counts, CONTEXT}))
         ),
         quantization=ProgressiveQuantization(msb_bits=8, value_bits=8, threshold=1.0),
     )
+
+
+def random_gpt2(trace: Trace, generator: torch.Generator) -> Any:
+    """A GPT-2 with the layers and heads of a trace, narrow heads and random weights."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        n_layer=trace.num_layers,
+        n_head=trace.num_heads,
+        n_embd=NARROW_HEAD_WIDTH * trace.num_heads,
+        n_positions=PROMPT_TOKENS + GENERATED_TOKENS,
+        vocab_size=64,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    model = GPT2LMHeadModel(config).eval()
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    return model
 
 
 MEDIUM = Trace(

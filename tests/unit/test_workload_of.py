@@ -103,16 +103,25 @@ def test_generation_counts_tokens_from_the_prompt_on() -> None:
         tokens=CacheSchedule(keep_ratios=(1.0, 0.5), protect_first=0, grace_tokens=1, decay=0.9),
         quantization=ProgressiveQuantization(msb_bits=6, value_bits=4),
     )
-    work = workload_of_schedule(schedule, num_heads=1, head_width=64, prompt_tokens=10, generated_tokens=3)
+    sizes = {"num_heads": 1, "head_width": 64, "prompt_tokens": 10, "generated_tokens": 2}
+    work = workload_of_schedule(schedule, **sizes)
     assert work.sentence_length_L.tolist() == [10, 10, 11, 11, 12, 12]
     assert work.key_fetch_num.tolist() == [10, 10, 11, 6, 12, 6]
     assert work.num_queries.tolist() == [10, 10, 1, 1, 1, 1]
+    assert work.quant_key_bit.tolist() == [
+        -1,
+        -1,
+        6,
+        6,
+        6,
+        6,
+    ]  # a prompt's own attention is in full precision
     assert work.if_rescale_previous_importance.tolist() == [False, False, True, True, True, True]
-    last_row = workload_of_schedule(
-        schedule, num_heads=1, head_width=64, prompt_tokens=10, generated_tokens=3, last_prompt_row=True
-    )
-    assert last_row.num_queries.tolist() == [1] * 6
-    assert last_row.key_rows == work.key_rows
+    generated = workload_of_schedule(schedule, **sizes, generated_only=True)
+    assert generated.iteration_id.tolist() == [0, 0, 1, 1]
+    assert generated.sentence_length_L.tolist() == [11, 11, 12, 12]
+    with pytest.raises(UserError, match="a workload must be of at least one row"):
+        workload_of_schedule(schedule, **(sizes | {"generated_tokens": 0}), generated_only=True)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +129,8 @@ def test_generation_counts_tokens_from_the_prompt_on() -> None:
     [
         ({"num_heads": 0}, "num_heads must be at least 1; got 0"),
         ({"prompt_tokens": 0}, "prompt_tokens must be at least 1; got 0"),
-        ({"generated_tokens": 2}, "generated_tokens must be 1 for an encoder; got 2"),
+        ({"generated_tokens": 2}, "generated_tokens must be 0 for an encoder; got 2"),
+        ({"generated_tokens": -1}, "generated_tokens must be at least 0; got -1"),
         ({"num_layers": 3}, "num_layers must be the schedule's; got 3"),
         ({"schedule": EncoderSchedule()}, "num_layers must be the schedule's; got None"),
     ],

@@ -32,7 +32,7 @@ def planned_records(
     num_heads: int,
     head_width: int,
     prompt_tokens: int,
-    generated_tokens: int = 1,
+    generated_tokens: int = 0,
     num_layers: int | None = None,
     query_bits: int | None = None,
 ) -> tuple[LayerRecord, ...]:
@@ -43,7 +43,7 @@ def planned_records(
         num_heads: Heads of every layer of the model.
         head_width: Channels of a head.
         prompt_tokens: Tokens of the sentence, or of the prompt.
-        generated_tokens: Tokens that come out; the first out of the prompt's own forward (iteration 0).
+        generated_tokens: Tokens that are read back in after the prompt (iteration 0), each in an iteration of its own.
         num_layers: Layers of the model, where the schedule does not tell.
         query_bits: Bits of a query, where the schedule does not tell.
 
@@ -55,9 +55,11 @@ def planned_records(
         UserError: Sizes below 1, no number of layers or another one, an encoder's schedule with tokens to generate.
     """
     sizes = {"num_heads": num_heads, "head_width": head_width}
-    for name, size in {**sizes, "prompt_tokens": prompt_tokens, "generated_tokens": generated_tokens}.items():
+    for name, size in {**sizes, "prompt_tokens": prompt_tokens}.items():
         if size < 1:
             raise invalid(name, "at least 1", size)
+    if generated_tokens < 0:
+        raise invalid("generated_tokens", "at least 0", generated_tokens)
     whole = as_whole(schedule)
     depth = whole.num_layers if num_layers is None else num_layers
     if depth is None or whole.num_layers not in (None, depth):
@@ -65,8 +67,8 @@ def planned_records(
     network = _Network(num_layers=depth, query_bits=query_bits, **sizes)
     if isinstance(whole, GenerationSchedule):
         return tuple(_generation(whole, network, prompt_tokens, generated_tokens))
-    if generated_tokens != 1:
-        raise invalid("generated_tokens", "1 for an encoder", generated_tokens, "it generates none")
+    if generated_tokens:
+        raise invalid("generated_tokens", "0 for an encoder", generated_tokens, "it generates none")
     return tuple(_encoder(whole, network, prompt_tokens))
 
 
@@ -107,10 +109,13 @@ def _generation(
     schedule: GenerationSchedule, network: _Network, prompt_tokens: int, generated_tokens: int
 ) -> Iterator[LayerRecord]:
     heads = _heads(schedule, network)
-    for iteration in range(generated_tokens):
+    dense_iterations = 2 if schedule.tokens and schedule.tokens.readmit else 1  # as the public traces
+    for iteration in range(generated_tokens + 1):
         length = prompt_tokens + iteration
         rows = [
-            schedule.tokens.num_rows(layer, length) if schedule.tokens and iteration else length
+            schedule.tokens.num_rows(layer, length)
+            if schedule.tokens and iteration >= dense_iterations
+            else length
             for layer in range(network.num_layers)
         ]
         for layer, present in enumerate(rows):
@@ -121,12 +126,12 @@ def _generation(
                 heads=(tuple(range(heads[layer])),),
                 num_queries=(1 if iteration else prompt_tokens,),
                 num_keys=(present,),
-                num_values=(_values(schedule, layer, present),),
+                num_values=(_values(schedule, layer, present) if iteration else present,),
                 tokens_kept=(_falls(rows, layer),),
                 heads_kept=(_falls(heads, layer) if not iteration else None,),
                 query_bits=network.query_bits,
                 rescaled=bool(iteration and schedule.tokens and schedule.tokens.decay < 1.0),
-                **_planes(schedule.quantization, heads[layer]),
+                **_planes(schedule.quantization if iteration else None, heads[layer]),
             )
 
 

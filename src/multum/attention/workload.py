@@ -21,20 +21,22 @@ Row = dict[str, Any]
 
 
 def workload_of(
-    records: Sequence[LayerRecord], sentence: int = 0, *, last_prompt_row: bool = False
+    records: Sequence[LayerRecord], sentence: int = 0, *, generated_only: bool = False
 ) -> Workload:
     """Tell what one sentence of a run asks of the accelerator.
 
     Args:
         records: What every layer did in every forward, in the order in which they ran.
         sentence: Which sentence of the batch.
-        last_prompt_row: Whether of a prompt only its last query row is told, as the public traces do.
+        generated_only: Whether to leave the prompt out and count iterations from the first generated token on, as the
+            public traces do.
 
     Returns:
         One row for each computed head. Heads carry their numbers in the model.
 
     Raises:
-        UserError: No record, no such sentence, or a layer that ran twice in one iteration.
+        UserError: No record, no such sentence, a layer that ran twice in one iteration, nothing generated where only
+            that is wanted.
 
     Differs from the public traces: they number the heads that are left from 0.
     """
@@ -57,8 +59,8 @@ def workload_of(
         for place, record in enumerate(records)
         for row in _rows_of(record, sentence, lengths[record.iteration], accumulates=place <= last_event)
     ]
-    if last_prompt_row:
-        rows = [row | {"num_queries": 1} for row in rows]
+    if generated_only:
+        rows = [row | {"iteration_id": row["iteration_id"] - 1} for row in rows if row["iteration_id"]]
     columns: dict[str, Any] = {
         name: np.array([row[name] for row in rows], FORMS[kind].dtype) for name, kind in KINDS.items()
     }
@@ -70,11 +72,11 @@ def workload_of_schedule(
     num_heads: int,
     head_width: int,
     prompt_tokens: int,
-    generated_tokens: int = 1,
+    generated_tokens: int = 0,
     *,
     num_layers: int | None = None,
     query_bits: int | None = None,
-    last_prompt_row: bool = False,
+    generated_only: bool = False,
 ) -> Workload:
     """Tell what a schedule asks of the accelerator, without running a model.
 
@@ -83,11 +85,11 @@ def workload_of_schedule(
         num_heads: Heads of every layer of the model.
         head_width: Channels of a head.
         prompt_tokens: Tokens of the sentence, or of the prompt.
-        generated_tokens: Tokens that are generated: the first comes out of the prompt's forward, each further one
-            out of an iteration of its own. An encoder has one forward and generates none: leave it at 1.
+        generated_tokens: Tokens that are read back in after the prompt, each in an iteration of its own; an encoder has
+            none.
         num_layers: Layers of the model, where the schedule does not tell.
         query_bits: Bits of a query, where the schedule does not tell.
-        last_prompt_row: See `workload_of`.
+        generated_only: See `workload_of`.
 
     Raises:
         UserError: Sizes below 1, no number of layers, an encoder's schedule with tokens to generate.
@@ -106,7 +108,7 @@ def workload_of_schedule(
         generated_tokens=generated_tokens,
         query_bits=query_bits,
     )
-    return workload_of(records, last_prompt_row=last_prompt_row)
+    return workload_of(records, generated_only=generated_only)
 
 
 def _lengths(records: Sequence[LayerRecord], sentence: int) -> Mapping[int, int]:
