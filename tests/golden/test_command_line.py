@@ -46,7 +46,7 @@ def describe(page: str) -> list[tuple[str, str, str]]:
 
 @pytest.fixture
 def pages(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr("tyro._fmtlib._FORCE_UTF8_BOXES", True)
     found = {}
