@@ -1,5 +1,6 @@
 """Pruned generation against its twin, which masks, sorts lists and shares no code."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,6 +61,31 @@ def compare(model: Any, schedule: GenerationSchedule, parts: tuple[int, ...] = P
 @pytest.mark.parametrize("model_type", ["gpt2", "llama"])
 def test_every_forward_equals_the_masked_dense_twin(model_type: str, name: str) -> None:
     compare(make_decoder(model_type).double(), SCHEDULES[name])
+
+
+@pytest.mark.parametrize("name", ["counts", "all dials"])
+def test_trace_mode_restarts_every_step_as_the_twin_does(name: str) -> None:
+    counts = CacheSchedule(
+        keep_counts=(18, 12, 12, 8), protect_first=0, grace_tokens=1, readmit=True, decay=0.8
+    )
+    schedule = (
+        GenerationSchedule(tokens=counts) if name == "counts" else replace(SCHEDULES[name], tokens=counts)
+    )
+    model, (tokens,) = make_decoder("llama").double(), draw_prompts(sum(PARTS))
+    seen = 0
+    with torch.no_grad():
+        twin = generation_twin(model, tokens, PARTS, schedule)
+        with prune_generation(model, schedule) as run:
+            cache = run.new_cache()
+            for part, expected in zip(PARTS, twin, strict=True):
+                logits = model(tokens[None, seen : seen + part], past_key_values=cache).logits[0, -1]
+                seen += part
+                torch.testing.assert_close(logits, expected.logits_V, rtol=0, atol=1e-9)
+                if part == 1:
+                    chosen = [cache.tokens.choose(layer)[0][0] for layer in range(NUM_LAYERS)]
+                    assert [sorted(index.tolist()) for index in chosen] == expected.kept
+    keys = [record.num_keys[0] for record in run.records if record.layer == NUM_LAYERS - 1]
+    assert keys == [16, 17, 8, 8, 23, 8, 8]  # the first step after the prompt only adds scores
 
 
 @pytest.mark.parametrize("model_type", ["mistral", "qwen2", "qwen3"])

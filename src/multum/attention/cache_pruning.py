@@ -129,6 +129,32 @@ class CachedTokens:
         """What a layer keeps."""
         return self._stage_of_layer[layer]
 
+    def num_rows(self, stage: Stage, length: int) -> int:
+        """Rows of a sequence of so many tokens that the storage of a stage holds at most."""
+        return self.schedule.num_rows(stage.layers[0], length)
+
+    def protected(self, length_B: Int[Tensor, " B"]) -> Bool[Tensor, "B N"]:
+        """The first tokens and the latest ones, which stay whatever they earned."""
+        place_N = torch.arange(self.importance_BN.shape[1], device=self.device)
+        return (place_N < self.schedule.protect_first) | (
+            place_N >= length_B[:, None] - self.schedule.grace_tokens
+        )
+
+    def choose(self, layer: int) -> tuple[Int[Tensor, "B K"], Int[Tensor, " B"]] | None:  # noqa: ARG002
+        """The slots that a layer of a step attends to; None: all in use."""
+        return None
+
+    def add_at_once(self, layer: int, received_BK: Float[Tensor, "B K"]) -> None:
+        """Add scores before the next layer chooses; not needed where choices are made before the step."""
+
+    def held_SB(self) -> Int[Tensor, "S B"]:
+        """Rows that each stage's layers hold."""
+        return torch.stack([stage.count_B for stage in self.stages])
+
+    def attended_SB(self) -> Int[Tensor, "S B"]:
+        """Rows that each stage's layers attended to in the running step."""
+        return self.held_SB()
+
     def would_exceed(self, mask_BQ: Bool[Tensor, "B Q"], max_length: int) -> bool:
         """Whether so many new tokens make a sequence longer than that."""
         new = mask_BQ.sum(dim=1).tolist()
@@ -150,9 +176,9 @@ class CachedTokens:
         Returns:
             For each stage, indices (B, K) into its slots followed by the new rows; nothing after a single row.
         """
-        if self.stepping:
+        if self.stepping and not self.schedule.readmit:
             self.decay()
-        for stage in self.stages:
+        for stage in self.stages if not (self.stepping and self.schedule.readmit) else ():
             received_BS = torch.stack([received[layer] for layer in stage.layers]).sum(dim=0)
             place_BS = stage.position_BC
             if not self.stepping:
@@ -179,7 +205,7 @@ class CachedTokens:
         length_B = torch.tensor(self.lengths, device=self.device)
         evicted_B = torch.full_like(length_B, -1)
         for stage in self.stages:
-            capacities = [self.schedule.num_rows(stage.layers[0], length + 1) for length in self.lengths]
+            capacities = [self.num_rows(stage, length + 1) for length in self.lengths]
             self._make_room_in(stage, max(capacities))
             if all(room > length for room, length in zip(capacities, self.lengths, strict=True)):
                 stage.slot_B = stage.count_B  # nothing has been pruned here
@@ -212,8 +238,10 @@ class CachedTokens:
         num_slots = stage.position_BC.shape[1]
         if stage.most_rows > num_slots:
             counts = self.schedule.keep_counts
-            most = num_slots + SLOTS_PER_GROWTH if counts is None else counts[stage.layers[0]]
-            more = min(num_slots + SLOTS_PER_GROWTH, most) - num_slots
+            most = num_slots + SLOTS_PER_GROWTH
+            if counts is not None and not self.schedule.readmit:
+                most = min(most, counts[stage.layers[0]])
+            more = most - num_slots
             stage.position_BC = torch.nn.functional.pad(stage.position_BC, (0, more))
 
     # several new rows, padding among them ----------------------------------------------------------------------------
@@ -230,9 +258,7 @@ class CachedTokens:
         """Choose what every stage keeps, each within the stage before it; indices beyond a count have no meaning."""
         length_B1 = torch.tensor(self.lengths, device=self.device)[:, None]
         place_N = torch.arange(self.importance_BN.shape[1], device=self.device)
-        protected_BN = (place_N < self.schedule.protect_first) | (
-            place_N >= length_B1 - self.schedule.grace_tokens
-        )
+        protected_BN = self.protected(length_B1[:, 0])
         keep_BN = place_N < length_B1
         chosen: list[tuple[Stage, Tensor]] = []
         for stage in self.stages:
@@ -240,7 +266,7 @@ class CachedTokens:
             place_BS = torch.cat([stage.position_BC, self.new_place_BQ], dim=1)
             alive_BN = torch.zeros_like(keep_BN, dtype=torch.int8)
             alive_BN.scatter_add_(1, place_BS, present_BS.to(torch.int8))
-            wished = [self.schedule.num_rows(stage.layers[0], length) for length in self.lengths]
+            wished = [self.num_rows(stage, length) for length in self.lengths]
             count_B = torch.tensor(wished, device=self.device)
             keep_BN = select_rows(self.importance_BN, keep_BN & (alive_BN > 0), protected_BN, count_B)
             kept_BS = present_BS & keep_BN.gather(1, place_BS)

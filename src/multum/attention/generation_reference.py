@@ -77,6 +77,7 @@ class _Twin:
         self.score: list[float] = []
         self.context_of_row: list[dict[int, Tensor]] = [{} for _ in range(depth)]
         self.num_prompt = 0
+        self.num_steps = 0
         self.head_score = [0.0] * self.decoder.num_heads
         self.heads = [list(range(self.decoder.num_heads)) for _ in range(depth)]
 
@@ -88,17 +89,18 @@ class _Twin:
         self.flat: list[list[bool]] = []
         self.present: list[list[int]] = []
         if self.is_step:
+            self.num_steps += 1
             self.score = [score * self.tokens.decay for score in self.score]
             if not self.tokens.readmit:
                 self.kept = self._choose([[*kept, start] for kept in self.kept], len(token_N))
-        self.received: list[list[float]] = []
         with _attention_of(self, self.decoder):
             logits_NV = self.model(input_ids=token_N[None], use_cache=False).logits[0]
-        for received in self.received:
-            self.score = [old + new for old, new in zip(self.score, received, strict=True)]
         if not self.is_step:
             new = list(range(start, len(token_N)))
-            self.kept = self._choose([kept + new for kept in self.kept], len(token_N))
+            if self.tokens.readmit:
+                self.kept = [list(range(len(token_N))) for _ in self.kept]
+            else:
+                self.kept = self._choose([kept + new for kept in self.kept], len(token_N))
         return TwinStep(
             logits_V=logits_NV[-1],
             kept=[list(kept) for kept in self.kept],
@@ -120,6 +122,19 @@ class _Twin:
             allowed = set(best)
         return chosen
 
+    def _held(self, layer: int) -> list[int]:
+        """What was stored before this forward: what the layer kept, or everything where tokens may come back."""
+        return list(range(self.start)) if self.tokens.readmit else self.kept[layer]
+
+    def _restart(self, layer: int, length: int) -> None:
+        """As the public traces: layer 0 chooses among all tokens, each later one among those of the layer before."""
+        everybody = list(range(length))
+        among = self.kept[layer - 1] if layer else everybody
+        guarded = [j for j in among if self._is_protected(j, length)]
+        others = sorted((j for j in among if j not in guarded), key=lambda j: (-self.score[j], j))
+        count = self.tokens.num_rows(layer, length) if self.num_steps > 1 else length
+        self.kept[layer] = sorted((guarded + others)[:count])
+
     def _is_protected(self, token: int, length: int) -> bool:
         return token < self.tokens.protect_first or token >= length - self.tokens.grace_tokens
 
@@ -135,12 +150,14 @@ class _Twin:
         received = [0.0] * num_tokens
         earns_from = num_tokens if self.tokens.prompt_rows is None else self.tokens.prompt_rows
         flat = [False] * num_heads
+        if self.is_step and self.tokens.readmit:
+            self._restart(layer, num_tokens)
         magnitude = [0.0] * num_heads
         for row in range(num_tokens):
             if row < self.start:
                 context_HND[:, row] = remembered[row]
                 continue
-            seen = self.kept[layer] if self.is_step else [*self.kept[layer], *range(self.start, row + 1)]
+            seen = self.kept[layer] if self.is_step else [*self._held(layer), *range(self.start, row + 1)]
             for head in self.heads[layer]:
                 prob, values, flat[head] = self._row(
                     layer, query_HND[head, row], key_HND[head], value_HND[head], seen, scale
@@ -151,7 +168,7 @@ class _Twin:
                     for j, p in zip(seen, prob.tolist(), strict=True):
                         received[j] += p
             remembered[row] = context_HND[:, row].clone()
-        self.received.append(received)
+        self.score = [old + new for old, new in zip(self.score, received, strict=True)]
         self.flat.append([flat[head] for head in self.heads[layer]])
         self._prune_heads(layer, magnitude)
         return context_HND

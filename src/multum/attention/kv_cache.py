@@ -21,6 +21,7 @@ from torch.nn import functional
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from multum.attention.cache_pruning import CachedTokens, Stage, stage_mask
+from multum.attention.cache_readmission import ReadmittingTokens
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.decoders import Decoder, find_decoder
 from multum.attention.generation_heads import CachedHeads
@@ -115,23 +116,27 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
             return self._attend_rows(query_BHQD, scale, group_BH)
         assert self.key is not None
         assert self.value is not None
-        query_BHD, count_B = self._turned(query_BHQD[:, :, 0]), self.stage.count_B
-        progressive = self.quantization
+        key, value, count_B = self.key, self.value, self.stage.count_B
+        choice = self.tokens.choose(self.number)
+        if choice is not None:
+            index_BK, count_B = choice
+            key, value = key.select(index_BK[:, None]), value.select(index_BK[:, None])
         num_values_B = None
         if num_values is not None:
             num_values_B = torch.tensor([num_values(n) for n in count_B.tolist()], device=count_B.device)
         self.result = decode_attention(
-            query_BHD,
-            self.key,
-            self.value,
+            self._turned(query_BHQD[:, :, 0]),
+            key,
+            value,
             count_B,
             group_BH=group_BH,
-            threshold=None if progressive is None else progressive.threshold,
+            threshold=None if self.quantization is None else self.quantization.threshold,
             num_values_B=num_values_B,
             scale=scale,
             impl=impl,
         )
         self.received_BS = self.result.importance_BC
+        self.tokens.add_at_once(self.number, self.received_BS)
         return self._turned(self.result.context_BHD)[:, :, None]
 
     def _attend_rows(
@@ -268,7 +273,8 @@ class SparseCache(Cache):  # type: ignore[misc]
         self._base = weakref.ref(decoder.base)
         self.max_length = decoder.max_length
         keep_all = CacheSchedule(keep_ratios=(1.0,) * decoder.num_layers, protect_first=0, grace_tokens=1)
-        self.tokens = CachedTokens(self.schedule.tokens or keep_all)
+        tokens = self.schedule.tokens or keep_all
+        self.tokens = ReadmittingTokens(tokens) if tokens.readmit else CachedTokens(tokens)
         quantization = self.schedule.quantization
         super().__init__(
             layers=[SparseLayer(self.tokens, layer, quantization) for layer in range(decoder.num_layers)]
@@ -317,7 +323,7 @@ class SparseCache(Cache):  # type: ignore[misc]
 
     def finish(self) -> None:
         """End the forward: take the scores in, choose what stays, give back the memory of the rest."""
-        before_SB = torch.stack([stage.count_B for stage in self.tokens.stages])
+        before_SB = self.tokens.attended_SB() if self.tokens.stepping else self.tokens.held_SB()
         received = [layer.received_BS for layer in self.layers]
         chosen = self.tokens.finish(received)
         for stage, index_BK in chosen:
