@@ -116,6 +116,29 @@ def test_head_reads_the_same_in_a_padded_batch(model_type: str, head: str) -> No
                     torch.testing.assert_close(rows, alone[0], **CLOSE)
 
 
+@pytest.mark.parametrize("dials", DIALS)
+@torch.no_grad()
+def test_half_precision_runs_under_every_dial(dials: str) -> None:
+    model, inputs = make_encoder().bfloat16(), pad(draw_tokens(13, 8))
+    with prune(model, DIALS[dials]) as run:
+        hidden = model(**inputs).last_hidden_state
+    assert hidden.dtype is torch.bfloat16
+    assert torch.isfinite(hidden[run.mask]).all()
+
+
+@torch.no_grad()
+def test_scoring_to_the_end_without_anything_to_choose() -> None:
+    model, (tokens,) = exact_encoder("bert"), draw_tokens(13)
+    twin = masked_dense(model, tokens, EncoderSchedule())
+    with prune(model, EncoderSchedule(), keep_scoring=True) as run:
+        model(tokens[None])
+    importance, earned = run.layers[-1].importance_BL, run.heads[-1].importance_BK
+    assert importance is not None
+    assert earned is not None
+    assert importance[0].tolist() == pytest.approx(twin.importance)
+    assert earned[0].tolist() == pytest.approx(twin.head_importance)
+
+
 @torch.no_grad()
 def test_minilm_shape_equals_the_twin() -> None:
     sizes: dict[str, Any] = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}

@@ -83,8 +83,6 @@ class SentenceHeads:
     @property
     def needs_importance(self) -> bool:
         """Whether the running layer must be scored: a later layer prunes, or somebody looks."""
-        if self.schedule is None:
-            return False
         return self.keep_scoring or self.layer < self._last_pruned_layer
 
     @property
@@ -94,7 +92,8 @@ class SentenceHeads:
 
     @property
     def _last_pruned_layer(self) -> int:
-        assert self.schedule is not None
+        if self.schedule is None:
+            return 0
         counts = [self.schedule.num_heads(i, self.num_heads) for i in range(self.schedule.num_layers)]
         return max((i for i in range(1, len(counts)) if counts[i] < counts[i - 1]), default=0)
 

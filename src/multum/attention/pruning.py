@@ -227,7 +227,7 @@ def _start_forward(
     tokens = SentenceTokens(
         schedule=run.schedule.tokens or everything,
         mask_BL=mask_BL,
-        keep_scoring=keep_scoring and run.schedule.tokens is not None,
+        keep_scoring=keep_scoring,
         protect_first=run.rule.protects_first,
         protected_BL=run.rule.protected_tokens(inputs, token_types),
     )
