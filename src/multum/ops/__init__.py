@@ -5,11 +5,13 @@ from multum.ops.decode_attention import DecodeResult, decode_attention, decode_b
 from multum.ops.fast_linear import fast_linear, fast_linears, fast_linears_available
 from multum.ops.fma_peak import FmaPeak, measure_fma_peak
 from multum.ops.importance_attention import importance_attention
+from multum.ops.int8_linear import Int8Layer, int8_linear, int8_linears, int8_linears_, quantize_weight
 
 __all__ = [
     "DecodeResult",
     "FloatRows",
     "FmaPeak",
+    "Int8Layer",
     "PlaneRows",
     "decode_attention",
     "decode_bytes_read",
@@ -18,5 +20,9 @@ __all__ = [
     "fast_linears",
     "fast_linears_available",
     "importance_attention",
+    "int8_linear",
+    "int8_linears",
+    "int8_linears_",
     "measure_fma_peak",
+    "quantize_weight",
 ]
