@@ -1,5 +1,6 @@
 """Sparse attention after SpAtten: one file per idea of the paper."""
 
+from multum.attention.adapt_config import AdaptConfig
 from multum.attention.architectures import LAYERS_BY_MODEL_TYPE, Encoder, find_encoder
 from multum.attention.budget import schedule_for_cache_bytes, schedule_for_macs
 from multum.attention.cache_schedule import CacheSchedule
@@ -22,7 +23,7 @@ from multum.attention.pruning import Pruned, prune, prune_
 from multum.attention.pruning_run import PruningRun
 from multum.attention.quantization_schedule import ProgressiveQuantization, StaticQuantization
 from multum.attention.recovery import RecoveryConfig, annealed_schedule
-from multum.attention.recovery_command import AdaptConfig, adapt
+from multum.attention.recovery_command import adapt
 from multum.attention.recovery_distillation import distill_embeddings
 from multum.attention.recovery_labels import SentenceClassifier, tune_classifier, tune_similarity
 from multum.attention.recovery_tasks import adapted_classifier, adapted_encoder

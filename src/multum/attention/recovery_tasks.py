@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multum.attention.delta import Delta, Precision, load_delta, make_delta, merge, save_delta
+from multum.attention.adapt_config import AdaptConfig
+from multum.attention.delta import Delta, load_delta, make_delta, merge, save_delta
 from multum.attention.embedding import SentenceEncoder
-from multum.attention.recovery import Pooling, RecoveryConfig, TokenizedTexts, pool_all
+from multum.attention.recovery import Pooling, TokenizedTexts, pool_all
 from multum.attention.recovery_distillation import distill_embeddings, mean_cosine
 from multum.attention.recovery_labels import (
     HEAD,
@@ -36,32 +37,14 @@ HELD_OUT_EVERY = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptation:
-    """A run and its dials; see `AdaptConfig`."""
+    """An open run, what was asked for, and where it starts."""
 
     run: Run
     """The open run folder."""
-    data: Path
-    """Folder or file of the data."""
+    config: AdaptConfig
+    """The dials."""
     model_folder: Path
     """The base model."""
-    schedule: TokenSchedule
-    """The pruning."""
-    recovery: RecoveryConfig
-    """How it is trained."""
-    pooling: Pooling
-    """What a classifier reads."""
-    compare: bool
-    """Whether the dense model is trained on for as long."""
-    num_texts: int | None
-    """How many samples are drawn; None for all."""
-    max_tokens: int
-    """Where texts are cut off in self-distillation."""
-    least_tokens: int
-    """Shorter texts are left out there."""
-    precision: Precision
-    """How the delta is kept."""
-    rank: int | None
-    """Directions kept of a matrix's difference; None for all."""
 
     def place(self, part: str) -> Path:
         """Where a part's delta lies: the pruned model's in the run folder itself."""
@@ -69,19 +52,19 @@ class Adaptation:
 
     def schedule_of(self, part: str) -> TokenSchedule | None:
         """What a part is trained through."""
-        return self.schedule if part == "pruned" else None
+        return self.config.schedule if part == "pruned" else None
 
     def drawn(self, items: Sequence[Any]) -> Sequence[Any]:
         """As many items as wished for, drawn by the seed, in their order."""
-        if self.num_texts is None or self.num_texts >= len(items):
+        if self.config.num_texts is None or self.config.num_texts >= len(items):
             return items
-        generator = torch.Generator().manual_seed(self.recovery.loop.seed)
-        chosen = torch.randperm(len(items), generator=generator)[: self.num_texts]
+        generator = torch.Generator().manual_seed(self.config.recovery.loop.seed)
+        chosen = torch.randperm(len(items), generator=generator)[: self.config.num_texts]
         return [items[i] for i in sorted(chosen.tolist())]
 
     def write(self, part: str, tuned: SentenceEncoder, added: Mapping[str, Tensor]) -> dict[str, Any]:
         """Save what a part changed; dense models exactly, for the pruned one starts and learns from them."""
-        precision, rank = (self.precision, self.rank) if part == "pruned" else ("exact", None)
+        precision, rank = (self.config.precision, self.config.rank) if part == "pruned" else ("exact", None)
         base = SentenceEncoder.load(self.model_folder).model.state_dict()
         delta = make_delta(base, tuned.model.state_dict(), precision=precision, rank=rank, added=added)
         save_delta(delta, self.place(part))
@@ -120,23 +103,25 @@ def adapted_classifier(model_folder: Path, delta: Delta, pooling: Pooling) -> Se
 
 def classify(task: Adaptation) -> Mapping[str, Any]:
     """Tune a classifier on SST-2, then through its pruning."""
-    train_set, dev_set = task.drawn(read_sst2(task.data, "train")), read_sst2(task.data, "dev")
+    train_set, dev_set = task.drawn(read_sst2(task.config.data, "train")), read_sst2(task.config.data, "dev")
 
     def read(part: str) -> SentenceClassifier:
-        return adapted_classifier(task.model_folder, load_delta(task.place(part)), task.pooling)
+        return adapted_classifier(task.model_folder, load_delta(task.place(part)), task.config.pooling)
 
     def fresh() -> SentenceClassifier:
         encoder = SentenceEncoder.load(task.model_folder)
-        generator = torch.Generator().manual_seed(task.recovery.loop.seed)
+        generator = torch.Generator().manual_seed(task.config.recovery.loop.seed)
         return SentenceClassifier.fresh(
-            encoder, num_classes=NUM_CLASSES, pooling=task.pooling, generator=generator
+            encoder, num_classes=NUM_CLASSES, pooling=task.config.pooling, generator=generator
         )
 
     def tuned(part: str) -> dict[str, Any]:
         pupil = fresh() if part == "dense" else read("dense")
         teacher = read("dense") if part == "pruned" else None
         folder, schedule = task.run.path(part), task.schedule_of(part)
-        tune_classifier(pupil, train_set, schedule, task.recovery, folder, teacher=teacher, held_out=dev_set)
+        tune_classifier(
+            pupil, train_set, schedule, task.config.recovery, folder, teacher=teacher, held_out=dev_set
+        )
         head = {f"{HEAD}.{name}": it for name, it in pupil.head.state_dict().items()}
         return task.write(part, pupil.encoder, head)
 
@@ -145,12 +130,12 @@ def classify(task: Adaptation) -> Mapping[str, Any]:
 
     lengths = TokenizedTexts.of(SentenceEncoder.load(task.model_folder), [it.text for it in dev_set]).lengths
     scores = _trained_and_scored(task, tuned, score, "accuracy")
-    return {**scores, "token_reduction": reached_reduction(task.schedule, lengths)}
+    return {**scores, "token_reduction": reached_reduction(task.config.schedule, lengths)}
 
 
 def similarity(task: Adaptation) -> Mapping[str, Any]:
     """Tune an encoder on STS-B, then through its pruning."""
-    train_set, dev_set = task.drawn(read_stsb(task.data, "train")), read_stsb(task.data, "dev")
+    train_set, dev_set = task.drawn(read_stsb(task.config.data, "train")), read_stsb(task.config.data, "dev")
 
     def read(part: str) -> SentenceEncoder:
         return adapted_encoder(task.model_folder, load_delta(task.place(part)))
@@ -159,7 +144,9 @@ def similarity(task: Adaptation) -> Mapping[str, Any]:
         pupil = SentenceEncoder.load(task.model_folder) if part == "dense" else read("dense")
         teacher = read("dense") if part == "pruned" else None
         folder, schedule = task.run.path(part), task.schedule_of(part)
-        tune_similarity(pupil, train_set, schedule, task.recovery, folder, teacher=teacher, held_out=dev_set)
+        tune_similarity(
+            pupil, train_set, schedule, task.config.recovery, folder, teacher=teacher, held_out=dev_set
+        )
         return task.write(part, pupil, {})
 
     def score(part: str, schedule: TokenSchedule | None) -> float:
@@ -168,7 +155,7 @@ def similarity(task: Adaptation) -> Mapping[str, Any]:
     texts = [it.first for it in dev_set] + [it.second for it in dev_set]
     lengths = TokenizedTexts.of(SentenceEncoder.load(task.model_folder), texts).lengths
     scores = _trained_and_scored(task, tuned, score, "spearman")
-    return {**scores, "token_reduction": reached_reduction(task.schedule, lengths)}
+    return {**scores, "token_reduction": reached_reduction(task.config.schedule, lengths)}
 
 
 def _trained_and_scored(
@@ -183,11 +170,11 @@ def _trained_and_scored(
     written = stage("pruned", partial(tuned, "pruned"))
     result: dict[str, Any] = {
         "dense": stage("dense-score", partial(score, "dense", None)),
-        "pruned": stage("pruned-score", partial(score, "dense", task.schedule)),
-        "recovered": stage("recovered-score", partial(score, "pruned", task.schedule)),
+        "pruned": stage("pruned-score", partial(score, "dense", task.config.schedule)),
+        "recovered": stage("recovered-score", partial(score, "pruned", task.config.schedule)),
         "curve": task.curve("pruned", measure),
     }
-    if task.compare:
+    if task.config.compare:
         stage("longer", partial(tuned, "longer"))
         result["dense_longer"] = stage("longer-score", partial(score, "longer", None))
         result["dense_longer_curve"] = task.curve("longer", measure)
@@ -197,30 +184,30 @@ def _trained_and_scored(
 def distill(task: Adaptation) -> Mapping[str, Any]:
     """Let the dense encoder teach its pruned self on plain text."""
     encoder = SentenceEncoder.load(task.model_folder)
-    texts = read_wikitext2(task.data) if task.data.is_dir() else read_lines(task.data)
-    lengths = TokenizedTexts.of(encoder, texts, max_tokens=task.max_tokens).lengths
-    long = [text for text, it in zip(texts, lengths, strict=True) if it >= task.least_tokens]
+    texts = read_wikitext2(task.config.data) if task.config.data.is_dir() else read_lines(task.config.data)
+    lengths = TokenizedTexts.of(encoder, texts, max_tokens=task.config.max_tokens).lengths
+    long = [text for text, it in zip(texts, lengths, strict=True) if it >= task.config.least_tokens]
     held_out = long[::HELD_OUT_EVERY]
     train_set = task.drawn([text for place, text in enumerate(long) if place % HELD_OUT_EVERY])
     if not train_set:
-        raise invalid("data", f"at least two texts of {task.least_tokens} tokens or more", len(long))
-    tokens = TokenizedTexts.of(encoder, held_out, max_tokens=task.max_tokens)
+        raise invalid("data", f"at least two texts of {task.config.least_tokens} tokens or more", len(long))
+    tokens = TokenizedTexts.of(encoder, held_out, max_tokens=task.config.max_tokens)
 
     def vectors(of: SentenceEncoder, schedule: TokenSchedule | None) -> Tensor:
         return pool_all(TokenizedTexts(encoder=of, tokens=tokens.tokens), schedule, "mean")
 
     def closeness(of: SentenceEncoder) -> float:
         dense = SentenceEncoder.load(task.model_folder)
-        return mean_cosine(vectors(dense, None), vectors(of, task.schedule))
+        return mean_cosine(vectors(dense, None), vectors(of, task.config.schedule))
 
     def tuned() -> dict[str, Any]:
         distill_embeddings(
             encoder,
             train_set,
-            task.schedule,
-            task.recovery,
+            task.config.schedule,
+            task.config.recovery,
             task.run.path("pruned"),
-            max_tokens=task.max_tokens,
+            max_tokens=task.config.max_tokens,
             held_out=held_out,
         )
         return task.write("pruned", encoder, {})
@@ -233,6 +220,6 @@ def distill(task: Adaptation) -> Mapping[str, Any]:
         "pruned": before,
         "recovered": task.run.stage("recovered-score", recovered),
         "curve": task.curve("pruned", "cosine"),
-        "token_reduction": reached_reduction(task.schedule, tokens.lengths),
+        "token_reduction": reached_reduction(task.config.schedule, tokens.lengths),
         **written,
     }
