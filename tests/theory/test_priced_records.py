@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from multum.attention import (
+    CacheSchedule,
     EncoderSchedule,
     GenerationSchedule,
     HeadSchedule,
+    ProgressiveQuantization,
     TokenSchedule,
     ValueSchedule,
     cost_of,
@@ -56,10 +58,9 @@ def planned(schedule: Any, num_layers: int) -> Any:
         ("roberta", "AutoModelForSequenceClassification"),
     ],
 )
-@pytest.mark.parametrize("keep_ratio", [1.0, 0.4])
-def test_encoder_is_priced_as_measured(model_type: str, head: str, keep_ratio: float) -> None:
+def test_encoder_is_priced_as_measured(model_type: str, head: str) -> None:
     model, tokens = make_encoder(model_type, head=head), torch.stack(draw_tokens(LENGTH))
-    schedule = flat_schedule(NUM_LAYERS, keep_ratio)
+    schedule = flat_schedule(NUM_LAYERS, 0.4)
     with prune(model, schedule) as run:
         measured = measure(model, {"input_ids": tokens}, latency=False)
         counted = run.cost()
@@ -81,6 +82,37 @@ def test_prompt_of_a_generating_model_is_priced_as_measured(make: Callable[[], A
         assert measured.dram_floor_bytes - counted.dram_floor_bytes == moved
     last_row = cost_of(model, planned(GenerationSchedule(), 2))
     assert counted.macs - last_row.macs == (LENGTH - 1) * 32 * 99
+
+
+GENERATION = {
+    "tokens": GenerationSchedule(
+        tokens=CacheSchedule(keep_ratios=(1.0, 0.5), protect_first=1, grace_tokens=2)
+    ),
+    "heads": GenerationSchedule(heads=HeadSchedule(keep_ratios=(1.0, 0.5))),
+    "values and bits": GenerationSchedule(
+        values=ValueSchedule(keep_ratios=(0.5, 0.2)),
+        quantization=ProgressiveQuantization(msb_bits=4, threshold=0.3),
+    ),
+    "both planes always": GenerationSchedule(quantization=ProgressiveQuantization(threshold=1.0)),
+}
+
+
+@pytest.mark.parametrize("dial", [*GENERATION])
+@pytest.mark.parametrize("make", [gpt2, llama])
+def test_generation_is_priced_as_measured(make: Callable[[], Any], dial: str) -> None:
+    model, tokens = make(), torch.stack(draw_tokens(LENGTH + 1))
+    with prune(model, GENERATION[dial]) as run:
+        cache = run.new_cache()
+        inputs = {"input_ids": tokens[:, :LENGTH], "past_key_values": cache}
+        prompt = measure(model, inputs, latency=False)
+        step = measure(model, {"input_ids": tokens[:, LENGTH:], "past_key_values": cache}, latency=False)
+        records = {it: [record for record in run.records if record.iteration == it] for it in (0, 1)}
+    for measured, counted in (
+        (prompt, cost_of(model, records[0], head_rows=LENGTH)),
+        (step, cost_of(model, records[1])),
+    ):
+        assert not measured.uncounted_ops
+        assert (counted.macs, counted.attention_macs) == (measured.macs, measured.attention_macs)
 
 
 def test_layers_add_up_to_the_whole_and_carry_their_paths() -> None:

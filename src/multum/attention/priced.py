@@ -91,10 +91,15 @@ def cost_of(
 
 
 def attention_macs(record: LayerRecord) -> int:
-    """Multiply-accumulates of scores and weighted values in one layer of one forward, the batch together."""
+    """Multiply-accumulates of scores and weighted values in one layer of one forward, the batch together.
+
+    A row that asked for the second plane is scored once more, unless both planes are always read.
+    """
     sentences = zip(record.heads, record.num_queries, record.num_keys, record.num_values, strict=True)
-    width = record.head_width
-    return sum(len(heads) * queries * (keys + values) * width for heads, queries, keys, values in sentences)
+    rows = sum(len(heads) * queries * (keys + values) for heads, queries, keys, values in sentences)
+    if record.flat_rows is not None and record.threshold is not None and record.threshold < 1.0:
+        rows += sum(sum(flat) * keys for flat, keys in zip(record.flat_rows, record.num_keys, strict=True))
+    return rows * record.head_width
 
 
 def _linear_macs(facts: ModelFacts, layer: LayerFacts, record: LayerRecord) -> int:

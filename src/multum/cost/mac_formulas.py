@@ -21,6 +21,9 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
+import multum.ops.decode_attention  # registers the operation that has a formula here
+import multum.ops.importance_attention  # noqa: F401 - likewise
+
 
 class MacCount(NamedTuple):
     """MACs of one operation, with the part that multiplies activations with activations."""
@@ -54,6 +57,23 @@ def scaled_dot_product_backward(
     width = 3 * query_BHQD.shape[-1] + 2 * value_BHKD.shape[-1]
     macs = prod(query_BHQD.shape[:-1]) * key_BHKD.shape[-2] * width
     return MacCount(macs, macs)
+
+
+def importance_attention(query_BHQD: torch.Tensor, key_BGKD: torch.Tensor, *_: Any, **__: Any) -> MacCount:
+    """Count scores and weighted values in full, also of a causal pass, as of every other attention."""
+    return scaled_dot_product(query_BHQD, key_BGKD, key_BGKD)
+
+
+def decode_attention(
+    query_BHD: torch.Tensor, *args: Any, out_val: Sequence[torch.Tensor], **__: Any
+) -> MacCount:
+    """Count the key and value rows in use, and the scores of rows that are computed once more with the second plane."""
+    count_B, num_values_B, threshold, flat_BH = args[8], args[10], args[11], out_val[2]
+    values_B = count_B if num_values_B is None else torch.minimum(num_values_B, count_B)
+    rows = query_BHD.shape[1] * int((count_B + values_B).sum())
+    if threshold < 1.0:  # at 1 both planes are read at once
+        rows += int((flat_BH.sum(dim=1) * count_B).sum())
+    return MacCount(rows * query_BHD.shape[2], rows * query_BHD.shape[2])
 
 
 def convolution_backward(
@@ -192,6 +212,8 @@ _FORMULAS: Final[tuple[tuple[str, MacFormula], ...]] = (
     ("aten._scaled_dot_product_flash_attention_for_cpu_backward", scaled_dot_product_backward),
     ("aten._scaled_dot_product_fused_attention_overrideable", scaled_dot_product),
     ("aten._scaled_dot_product_fused_attention_overrideable_backward", scaled_dot_product_backward),
+    ("multum.importance_attention", importance_attention),
+    ("multum.decode_attention", decode_attention),
     ("aten._native_multi_head_attention", multi_head_attention),
     ("aten._transformer_encoder_layer_fwd", encoder_layer),
     ("aten.convolution_backward", convolution_backward),
