@@ -87,17 +87,17 @@ class Models:
         return {"tokens": found, "rows_held": held}
 
     @torch.inference_mode()
-    def prepare_generation(self, name: str, prompt: list[int], cache: dict[str, Any]) -> None:
+    def prepare_generation(self, stream: str, prompt: list[int], cache: dict[str, Any]) -> None:
         """Read a prompt into a cache, to generate from it later."""
         store = _make_cache(self.model, cache)
         ids = torch.tensor([prompt])
         self._step(ids[:, :-1], 0, store)
-        self.running[name] = (store, ids)
+        self.running[stream] = (store, ids)
 
     @torch.inference_mode()
-    def generate(self, name: str, num_tokens: int) -> list[int]:
+    def generate(self, stream: str, num_tokens: int) -> list[int]:
         """Generate so many tokens more, greedily, with the library's own `generate`."""
-        store, ids = self.running[name]
+        store, ids = self.running[stream]
         longer = self.model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
@@ -106,7 +106,7 @@ class Models:
             min_new_tokens=num_tokens,
             do_sample=False,
         )
-        self.running[name] = (store, longer)
+        self.running[stream] = (store, longer)
         return [int(token) for token in longer[0, ids.shape[1] :]]
 
     def _step(self, ids: torch.Tensor, start: int, store: Any) -> torch.Tensor:

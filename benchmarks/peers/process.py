@@ -37,6 +37,12 @@ class Peer:
         """
         if not environment.installed:
             raise PeerError(f"{environment.name} is not installed; {environment.remedy}")
+        quiet = {
+            "HF_HUB_OFFLINE": "1",
+            "TQDM_DISABLE": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+            "PYTHONWARNINGS": "ignore",
+        }
         calm = {
             "OMP_NUM_THREADS": str(num_threads),
             "OMP_WAIT_POLICY": "passive",
@@ -49,11 +55,11 @@ class Peer:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={**os.environ, **calm, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"},
+            env={**os.environ, **calm, **quiet},
         )
         self.call("threads", num_threads=num_threads)
 
-    def call(self, name: str, **arguments: Any) -> Any:
+    def call(self, name: str, /, **arguments: Any) -> Any:
         """Call a function of the worker and wait for its answer.
 
         Raises:
