@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.columns import Columns
+from rich.console import Console
 
+from multum.attention import TokenFate
 from multum.cli import main
 from multum.cli.kernels import fast_paths
+from multum.cli.token_picture import token_picture
 
 SENTENCE = "The quick brown fox jumps over the lazy dog because it was chased by a hungry wolf."
 
@@ -35,6 +39,35 @@ def test_shown_text_as_json_tells_each_words_life(
     assert " ".join(word["text"] for word in told["words"]) == SENTENCE
     for word in told["words"]:
         assert len(word["importance"]) == word["last_layer"]
+
+
+def test_every_token_is_shown_with_its_score_and_on_a_page(
+    minilm_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["attention", "show", SENTENCE, "--keep-ratio", "0.5", "--html", str(tmp_path / "page.html")]
+    assert main([*words, "--tokens"]) == 0
+    page = capsys.readouterr().out
+    assert "[CLS] (protected)" in page
+    assert "·" * 5 in page
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "token-map" in html
+    assert html.count('aria-label="gone"') == 50
+
+
+def test_long_text_is_shown_in_columns_of_tokens() -> None:
+    tokens = [
+        TokenFate(text=f"t{index}", importance=tuple(map(float, range(1, 2 + index % 3))))
+        for index in range(40)
+    ]
+    picture = token_picture(tokens, 3)
+    assert isinstance(picture, Columns)
+    console = Console(width=60, no_color=True)
+    with console.capture() as captured:
+        console.print(picture)
+    told = captured.get()
+    assert "t2 ███" in told
+    assert "t3 █··" in told
+    assert len(told.splitlines()) < 15
 
 
 def test_embeddings_are_written_whole_with_unit_length(

@@ -29,6 +29,12 @@ class ShowConfig:
     model: Path | None = None
     """Folder of a transformers encoder; all-MiniLM-L6-v2 when left alone."""
 
+    tokens: bool = False
+    """Show every token with its score after every layer, not the words that are left."""
+
+    html: Path | None = None
+    """Write a page with both pictures to this file."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedConfig:

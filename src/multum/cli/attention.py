@@ -1,7 +1,11 @@
 """`multum attention show TEXT` and `multum attention embed FILE`: token pruning on a text of the user's own."""
 
+from pathlib import Path
+
 from multum.attention import EmbedConfig, ShowConfig, TextFate, embed_file, show_text
+from multum.cli.token_picture import token_picture
 from multum.cli.verb import Outcome, Verb
+from multum.core import require_module, say
 from multum.core.config import to_dict
 
 PRUNED_WORD = "·"
@@ -9,7 +13,11 @@ PRUNED_WORD = "·"
 
 
 def _show(config: ShowConfig) -> Outcome:
+    if config.html is not None:
+        require_module("jinja2", "report")  # told before the model runs, not after it
     fate = show_text(config)
+    if config.html is not None:
+        _write_page(fate, config.html)
     result = {
         "tokens_per_layer": list(fate.tokens_per_layer),
         "words": [
@@ -17,8 +25,22 @@ def _show(config: ShowConfig) -> Outcome:
             for word in fate.words
             if not word.is_special
         ],
+        "tokens": [to_dict(token) for token in fate.tokens],
     }
+    if config.tokens:
+        return Outcome(result=result, text=token_picture(fate.tokens, len(fate.tokens_per_layer)))
     return Outcome(result=result, text=fading_text(fate))
+
+
+def _write_page(fate: TextFate, path: Path) -> None:
+    from multum.report import Page, fading_words, section, token_map
+
+    num_layers = len(fate.tokens_per_layer)
+    words = fading_words(fate.words, num_layers, tokens_per_layer=fate.tokens_per_layer)
+    tokens = token_map(fate.tokens, num_layers)
+    page = Page("A text losing its words", "What became of every word and every token, layer by layer.")
+    page.add(section("Words", words), section("Tokens", tokens))
+    say(f"wrote {page.write(path)}")
 
 
 def fading_text(fate: TextFate) -> str:
