@@ -29,7 +29,7 @@ KINDS: list[Activations] = ["float", "int8"]
 OPERATION = torch.ops.multum.int8_linear.default
 SIZES = [
     (1, 1, 1), (1, 3, 5), (2, 64, 64), (3, 65, 17), (4, 100, 130), (5, 16, 63), (6, 2, 64), (7, 129, 4),
-    (16, 48, 33), (17, 48, 33), (18, 127, 65), (97, 66, 66), (200, 34, 130),
+    (16, 48, 33), (17, 48, 33), (18, 127, 65), (64, 9, 66), (65, 9, 66), (97, 66, 66), (200, 34, 130),
 ]  # fmt: skip
 """Rows, inputs, outputs: around the sizes of the kernel's tiles, panels and blocks."""
 
@@ -105,6 +105,40 @@ def test_every_level_of_instructions_agrees(
         for kind in KINDS:
             found = cpu.int8_linear_cpu(x, code, scale, bias, kind == "int8", vnni=False)
             assert_solved(found, solve(x, code, scale, bias, kind), x, code, scale)
+
+
+@needs_cpu
+def test_many_rows_widen_few_outputs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight, bias = draw(70, 24, 31)
+    code, scale = quantize_weight(weight)
+    monkeypatch.setattr(cpu, "WIDENED_AT_ONCE", 24 * 10)
+    for given in (bias, None):
+        found = int8_linear(x, code, scale, given, impl="cpu")
+        assert_solved(found, solve(x, code, scale, given, "float"), x, code, scale)
+
+
+def test_compiled_layer_equals_the_eager_one_and_an_exported_one_is_one_operation(as_shipped: None) -> None:
+    x, weight, bias = draw(6, 24, 10)
+    code, scale = quantize_weight(weight)
+
+    def layer(inputs: torch.Tensor) -> torch.Tensor:
+        return int8_linear(inputs, code, scale, bias, activations="int8")
+
+    with torch.no_grad():
+        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(x), layer(x))
+    nodes = torch.export.export(Int8Module(code, scale), (x,)).graph.nodes
+    assert sum("multum.int8_linear" in str(node.target) for node in nodes) == 1
+
+
+class Int8Module(nn.Module):
+    def __init__(self, code: torch.Tensor, scale: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("code", code)
+        self.register_buffer("scale", scale)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return int8_linear(x, self.code, self.scale)
 
 
 @needs_cpu

@@ -1,8 +1,8 @@
 // Linear layers over int8 weights: y[m,o] = sum_i x[m,i] * scale[o] * w[o,i] + bias[o], float32 in and out.
 //
 // Weights stay in memory as they are stored, one byte each, row by row. Two ways to use them:
-//   float activations  a weight is widened to a float on its way to the multiplier. Few rows (generation): one pass over
-//                      the weights, so that reading them is the only cost. Many rows: widened panel by panel.
+//   float activations  a weight is widened to a float on its way to the multiplier, anew for every four rows: for few
+//                      rows (generation), where reading the weights is the only cost.
 //   int8 activations   every row of x is rounded to int8 with a scale of its own, products are summed exactly in int32.
 //                      Four products per lane where the processor has AVX-512 VNNI, pairs of int16 where not.
 // Every result is one thread's and its sum has one order, so any number of threads gives the same bits; with int8
@@ -32,14 +32,11 @@ constexpr int kLanes = 8, kMaxVectors = 2;  // 6 x 2 of 16
 #else
 constexpr int kLanes = 4, kMaxVectors = 2;
 #endif
-constexpr int kRows = 6;         // rows of one register tile
+constexpr int kRows = 6;  // rows of one register tile
 constexpr int kPanel = kLanes * kMaxVectors;
-constexpr int64_t kDepth = 128;     // inputs of a widened panel that stay in the first cache together
-constexpr int64_t kTurned = 32;     // inputs of a panel that are widened together
-constexpr int64_t kBlockRows = 96;  // rows that meet them before the next inputs come; whole tiles
-constexpr int64_t kFewRows = 16;     // up to here weights are widened anew for every four rows
+constexpr int64_t kBlockRows = 96;        // rows that meet a panel before the next one comes; whole tiles
 constexpr int64_t kThreadWork = 1 << 20;  // multiply-accumulates that are worth a thread
-constexpr float kSmallest = 1e-30f;  // a row below this is a row of zeros
+constexpr float kSmallest = 1e-30f;       // a row below this is a row of zeros
 
 typedef float Vec __attribute__((vector_size(kLanes * 4), aligned(4)));
 typedef int32_t VecInt __attribute__((vector_size(kLanes * 4), aligned(4)));
@@ -99,7 +96,7 @@ void share(int64_t threads, int64_t items, const Work& work) {
   for (auto& thread : others) thread.join();
 }
 
-// ---- float activations, few rows: four outputs of R rows at once, sums along the inputs.
+// ---- float activations: four outputs of R rows at once, sums along the inputs.
 
 template <int R>
 void dot_block(const Problem& p, int64_t row, int64_t o, int64_t last) {
@@ -138,62 +135,6 @@ void few_rows(const Problem& p, int64_t first, int64_t last) {
         case 3: dot_block<3>(p, row, o, last); break;
         default: dot_block<4>(p, row, o, last);
       }
-}
-
-// ---- float activations, many rows: a panel of outputs is widened once and meets all rows.
-
-// c[6][panel] += a[6][depth] * b[depth][panel]
-void float_tile(int64_t depth, const float* a, int64_t a_stride, const float* b, float* c) {
-  Vec sum[kRows][kMaxVectors];
-#pragma GCC unroll 6
-  for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 4
-    for (int n = 0; n < kMaxVectors; ++n) sum[i][n] = load(c + i * kPanel + n * kLanes);
-  for (int64_t t = 0; t < depth; ++t, b += kPanel) {
-    Vec row[kMaxVectors];
-#pragma GCC unroll 4
-    for (int n = 0; n < kMaxVectors; ++n) row[n] = load(b + n * kLanes);
-#pragma GCC unroll 6
-    for (int i = 0; i < kRows; ++i) {
-      const Vec left = splat(a[i * a_stride + t]);
-#pragma GCC unroll 4
-      for (int n = 0; n < kMaxVectors; ++n) sum[i][n] += left * row[n];
-    }
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 4
-    for (int n = 0; n < kMaxVectors; ++n) store(c + i * kPanel + n * kLanes, sum[i][n]);
-}
-
-void float_panel(const Problem& p, int64_t first) {
-  const int64_t width = std::min<int64_t>(kPanel, p.outputs - first);
-  const Lines<float> panel(p.inputs * kPanel), sums(kBlockRows * kPanel);
-  std::vector<float> last_rows;
-  float bias[kPanel] = {};
-  for (int64_t j = 0; j < width; ++j) bias[j] = p.bias_of(first + j);
-  for (int64_t from = 0; from < p.inputs; from += kTurned)  // few lines at a time, or each is fetched for every output
-    for (int64_t j = 0; j < width; ++j) {
-      const int8_t* w = p.weight + (first + j) * p.inputs;
-      const int64_t end = std::min(p.inputs, from + kTurned);
-      for (int64_t t = from; t < end; ++t) panel[t * kPanel + j] = p.scale[first + j] * w[t];
-    }
-  const int64_t whole = p.rows / kRows * kRows;  // the rest is copied to where six rows can be read
-  if (whole < p.rows) {
-    last_rows.resize(kRows * p.inputs);
-    std::memcpy(last_rows.data(), p.x + whole * p.inputs, (p.rows - whole) * p.inputs * sizeof(float));
-  }
-  for (int64_t block = 0; block < p.rows; block += kBlockRows) {
-    const int64_t rows = std::min(kBlockRows, p.rows - block);
-    for (int64_t i = 0; i < rows; ++i) std::memcpy(&sums[i * kPanel], bias, sizeof bias);
-    for (int64_t from = 0; from < p.inputs; from += kDepth)
-      for (int64_t i = 0; i < rows; i += kRows) {
-        const float* x = block + i < whole ? p.x + (block + i) * p.inputs : last_rows.data();
-        float_tile(std::min(kDepth, p.inputs - from), x + from, p.inputs, &panel[from * kPanel], &sums[i * kPanel]);
-      }
-    for (int64_t i = 0; i < rows; ++i)
-      std::memcpy(p.y + (block + i) * p.outputs + first, &sums[i * kPanel], width * sizeof(float));
-  }
 }
 
 // ---- int8 activations.
@@ -380,10 +321,6 @@ extern "C" void multum_int8_linear(const float* x, const int8_t* weight, const f
   if (sizes[3]) {
     if (sizes[4] && has_vnni()) return rounded_rows<true>(p, threads);
     return rounded_rows<false>(p, threads);
-  }
-  if (p.rows > kFewRows) {
-    const int64_t panels = (p.outputs + kPanel - 1) / kPanel;
-    return share(threads, panels, [&](int64_t n) { float_panel(p, n * kPanel); });
   }
   constexpr int64_t kChunk = 128;
   share(threads, (p.outputs + kChunk - 1) / kChunk,

@@ -74,7 +74,8 @@ def int8_linears_(model: nn.Module, *, activations: Activations = "float", outpu
     for layer, (code_OI, scale_O) in rounded.items():
         transposed = not isinstance(layer, nn.Linear)
         del layer.weight
-        layer.__class__ = _int8_class(type(layer))
+        kind: Any = type(layer)
+        layer.__class__ = _int8_class(kind)
         layer.register_buffer("weight_int8", code_OI)
         layer.register_buffer("weight_scale", scale_O)
         vars(layer).update(activations=activations, transposed=transposed)

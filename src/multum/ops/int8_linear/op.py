@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from torch.utils.flop_counter import register_flop_formula
 
 from multum.core import invalid
@@ -79,7 +80,8 @@ def int8_linear(
     """
     _check(inputs, weight_OI, scale_O, bias_O, activations)
     rows_MI = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
-    output_MO: Tensor = _int8_linear(rows_MI, weight_OI, scale_O, bias_O, activations == "int8", impl)
+    compute = _compute if _unobserved(inputs, bias_O) else _int8_linear
+    output_MO: Tensor = compute(rows_MI, weight_OI, scale_O, bias_O, activations == "int8", impl)
     return output_MO.reshape(*inputs.shape[:-1], weight_OI.shape[0])
 
 
@@ -116,14 +118,28 @@ def _check(inputs: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None, a
         )
 
 
-@torch.library.custom_op("multum::int8_linear", mutates_args=())
-def _int8_linear(
+def _compute(
     inputs: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None, round_activations: bool, impl: str
 ) -> Tensor:
     if choose(impl, inputs, implementations()) == "cpu":
         bias = None if bias is None else bias.float()
         return cpu.int8_linear_cpu(inputs, weight, scale.float(), bias, round_activations)
     return reference.int8_linear_reference(inputs, weight, scale, bias, round_activations)
+
+
+_int8_linear = torch.library.custom_op("multum::int8_linear", _compute, mutates_args=())
+
+
+def _unobserved(inputs: Tensor, bias: Tensor | None) -> bool:
+    """Whether nobody watches the call: no compiler, counter, transform or autograd.
+
+    Then the registered operation is passed by, which costs as much as a small layer's product.
+    """
+    if torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or type(inputs) is not Tensor:
+        return False
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    return not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (inputs, bias)))
 
 
 @_int8_linear.register_fake
