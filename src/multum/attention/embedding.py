@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from multum.attention.architectures import longest_input
 from multum.attention.pruning import prune
 from multum.attention.pruning_run import PruningRun
 from multum.attention.schedule import TokenSchedule
@@ -64,7 +65,7 @@ class SentenceEncoder:
             raise UserError(
                 f"model folder must hold a model in safetensors and its tokenizer; got {str(folder)!r}; {error}"
             ) from error
-        return cls(model=model.eval(), tokenizer=tokenizer, max_tokens=_longest_input(model))
+        return cls(model=model.eval(), tokenizer=tokenizer, max_tokens=longest_input(model))
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Token ids and mask, padded to the longest text.
@@ -142,13 +143,6 @@ class SentenceEncoder:
                 pooled_BD = nn.functional.normalize(mean_pool(hidden_BLD, mask_BL), dim=-1)
                 rows.update(zip(indices, pooled_BD, strict=True))
         return torch.stack([rows[i] for i in range(len(texts))]), dense_tokens / kept_tokens
-
-
-def _longest_input(model: Any) -> int:
-    """Tokens that the model has positions for; RoBERTa's kind counts them from behind its padding id."""
-    positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
-    padding = getattr(positions, "padding_idx", None)
-    return int(model.config.max_position_embeddings) - (0 if padding is None else padding + 1)
 
 
 @contextmanager
