@@ -21,6 +21,7 @@ from multum.attention import (
     ValueSchedule,
     workload_of_schedule,
 )
+from multum.core import published
 
 CONTEXT = 1024
 """What the authors' ratios are parts of."""
@@ -52,10 +53,18 @@ class Trace:
     """Heads of a layer."""
     query_bits: int | None
     """Bits of a query in the file."""
-    key_rows: int
-    """Sum of its key rows, as published with the file."""
-    value_rows: int
-    """Sum of its value rows."""
+    published_sums: tuple[str, str]
+    """Keys of the paper's file under which the sums of its key rows and value rows stand."""
+
+    @property
+    def key_rows(self) -> int:
+        """Sum of its key rows."""
+        return int(published("spatten", self.published_sums[0]).number)
+
+    @property
+    def value_rows(self) -> int:
+        """Sum of its value rows."""
+        return int(published("spatten", self.published_sums[1]).number)
 
     def read(self, folder: Path) -> Workload:
         """Read the file."""
@@ -119,8 +128,7 @@ MEDIUM = Trace(
     num_layers=24,
     num_heads=16,
     query_bits=16,
-    key_rows=6_143_004,
-    value_rows=1_848_398,
+    published_sums=("trace_medium_key_rows", "trace_medium_value_rows"),
 )
 SMALL = Trace(
     file="gpt2-small-wikitext2-dense.csv",
@@ -128,6 +136,5 @@ SMALL = Trace(
     num_layers=12,
     num_heads=12,
     query_bits=None,
-    key_rows=4_647_168,
-    value_rows=4_647_168,
+    published_sums=("trace_small_key_rows", "trace_small_key_rows"),
 )

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from benchmarks.trace_problem import MEDIUM, SMALL, Trace
 
+from multum.core import published
+
 BOTH = pytest.mark.parametrize("trace", [MEDIUM, SMALL], ids=["medium", "small"])
 
 
@@ -40,6 +42,8 @@ def test_schedule_makes_the_public_trace_again_in_every_column(trace: Trace, tra
 def test_schedule_makes_the_published_sums(trace: Trace) -> None:
     made = trace.made_from_schedule()
     assert (made.key_rows, made.value_rows) == (trace.key_rows, trace.value_rows)
+    rows = {MEDIUM: "trace_medium_rows", SMALL: "trace_small_rows"}[trace]
+    assert len(made) == published("spatten", rows).number
 
 
 def test_medium_trace_has_the_counts_of_its_description() -> None:
