@@ -27,6 +27,7 @@ constexpr int kLanes = 8, kMaxHeads = 2;
 constexpr int kLanes = 4, kMaxHeads = 2;
 #endif
 constexpr int64_t kBytesPerThread = 3 << 20;  // less work than this is done before another thread has started
+constexpr int64_t kAhead = 4096;  // bytes between what is computed and what is asked for: the memory never waits
 constexpr float kLog2E = 1.4426950408889634f;
 
 typedef float Vec __attribute__((vector_size(kLanes * 4), aligned(4)));
@@ -218,9 +219,19 @@ inline Vec fold_parts(const Vec* part) { return part[0]; }
 struct Rows {
   const uint8_t *first, *low;
   const uint16_t* scale;  // null for floats
-  int64_t step, low_step, width, count;
+  int64_t step, low_step, width, count, row_bytes;
   int bits;
 };
+
+// Asks for a row that is kAhead bytes further on: of these rows (by a list, if there is one), or of the ones read next.
+inline void ask_ahead(const Rows& rows, const int32_t* list, int64_t num, int64_t at, const Rows& next) {
+  const int64_t row = at + kAhead / rows.step;
+  const bool here = row < num;
+  if (!here && row - num >= next.count) return;
+  const Rows& from = here ? rows : next;
+  const uint8_t* start = from.first + (!here ? row - num : list ? list[row] : row) * from.step;
+  for (int64_t byte = 0; byte < from.row_bytes; byte += 64) __builtin_prefetch(start + byte, 0, 2);
+}
 
 // Products of kLanes rows from `row` on with NH query rows; beyond the last row the last one is taken again.
 template <int Bits, bool Low, int NH>
@@ -250,9 +261,10 @@ void dot_rows(const Rows& rows, int64_t row, const float* query, int64_t query_s
   for (int h = 0; h < NH; ++h) store(out + h * out_step, fold_parts(part[h]));
 }
 
-// out[h][e ..] += sum over listed rows of weight[h][row] * row, for NV vectors of channels.
+// out[h][e ..] += sum over listed rows of weight[h][row] * row, for NV vectors of channels. `left` rows are listed in all;
+// `next` is read after them, null where nothing is to be asked for.
 template <int Bits, int NH, int NV>
-void mix_rows(const Rows& rows, const int32_t* list, int64_t num, const float* weight, int64_t weight_step, int64_t e,
+void mix_rows(const Rows& rows, const Rows* next, const int32_t* list, int64_t num, int64_t left, const float* weight, int64_t weight_step, int64_t e,
               float* out, int64_t out_step) {
   Vec sum[NH][NV];
 #pragma GCC unroll 4
@@ -261,6 +273,7 @@ void mix_rows(const Rows& rows, const int32_t* list, int64_t num, const float* w
     for (int v = 0; v < NV; ++v) sum[h][v] = load(out + h * out_step + e + v * kLanes);
   for (int64_t i = 0; i < num; ++i) {
     const uint8_t* at = rows.first + list[i] * rows.step;
+    if (next && e == 0) ask_ahead(rows, list, left, i, *next);
     Vec value[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) value[v] = numbers<Bits, false>(at, nullptr, e + v * kLanes, rows.width);
@@ -278,7 +291,8 @@ void mix_rows(const Rows& rows, const int32_t* list, int64_t num, const float* w
 }
 
 using Dot = void (*)(const Rows&, int64_t, const float*, int64_t, float*, int64_t);
-using Mix = void (*)(const Rows&, const int32_t*, int64_t, const float*, int64_t, int64_t, float*, int64_t);
+using Mix = void (*)(const Rows&, const Rows*, const int32_t*, int64_t, int64_t, const float*, int64_t, int64_t, float*,
+                     int64_t);
 
 template <int Bits, bool Low>
 Dot dot_of(int heads) {
@@ -333,7 +347,8 @@ struct Place {
   Rows rows(int64_t b, int64_t g, int64_t count, int64_t width) const {
     const uint8_t* scales = scale ? scale + b * scale_b + g * scale_g : nullptr;
     return {first + b * first_b + g * first_g, low ? low + b * low_b + g * low_g : nullptr,
-            reinterpret_cast<const uint16_t*>(scales), first_c, low_c, width, count, static_cast<int>(bits)};
+            reinterpret_cast<const uint16_t*>(scales), first_c, low_c, width, count,
+            width * bits / 8, static_cast<int>(bits)};
   }
 };
 
@@ -367,7 +382,7 @@ Rows as_floats(const Rows& rows, int64_t first, int64_t num, bool low, const int
     unpack_row(rows.bits, rows.first + row * rows.step, low ? rows.low + row * rows.low_step : nullptr, rows.width,
                &floats[i * padded]);
   }
-  return {reinterpret_cast<const uint8_t*>(floats.data()), nullptr, nullptr, padded * 4, 0, padded, num, kFloat};
+  return {reinterpret_cast<const uint8_t*>(floats.data()), nullptr, nullptr, padded * 4, 0, padded, num, padded * 4, kFloat};
 }
 
 // Scales of kLanes rows from `row` on; 1 for floats.
@@ -379,8 +394,8 @@ inline Vec scales_at(const Rows& rows, int64_t row) {
   return load_half(tail);
 }
 
-// Scores, in units of log 2, of `num` query rows of the scratch (from `head` on) with all keys.
-void score_heads(const Rows& keys, bool low, int64_t head, int num, int64_t padded_width, int64_t padded, Scratch& s) {
+// Scores, in units of log 2, of `num` query rows of the scratch (from `head` on) with all keys; `next` is read after them.
+void score_heads(const Rows& keys, const Rows& next, bool low, int64_t head, int num, int64_t padded_width, int64_t padded, Scratch& s) {
   const bool fast = keys.width % (kLanes * shares_of(keys.bits, low)) == 0;
   const bool middle = keys.low && !low;  // ((msb << 4) + 8) * scale
   const float factor = middle ? 16.0f : 1.0f;
@@ -388,6 +403,7 @@ void score_heads(const Rows& keys, bool low, int64_t head, int num, int64_t padd
   const Dot dot = find_dot(fast ? keys.bits : kFloat, fast && low, num);
   for (int64_t row = 0; row < padded; row += kLanes) {
     float* out = &s.score[head * padded + row];
+    for (int i = 0; i < kLanes; ++i) ask_ahead(keys, nullptr, padded, row + i, next);
     if (fast)
       dot(keys, row, query, padded_width, out, padded);
     else
@@ -453,7 +469,7 @@ void keep_largest(float* row, int64_t count, int64_t padded, int64_t keep) {
     if (row[j] == lowest) row[j] = -1.0f, --extra;
 }
 
-void mix_heads(const Rows& values, int64_t head, int num, int64_t padded_width, int64_t padded, Scratch& s) {
+void mix_heads(const Rows& values, const Rows& next, int64_t head, int num, int64_t padded_width, int64_t padded, Scratch& s) {
   const std::vector<int32_t>& list = s.list;
   const bool fast = values.width % (kLanes * shares_of(values.bits, false)) == 0;
   const int bits = fast ? values.bits : kFloat;
@@ -480,8 +496,9 @@ void mix_heads(const Rows& values, int64_t head, int num, int64_t padded_width, 
     const float* share = fast ? weight : weights.data();
     int64_t e = 0;
     for (; e + 4 * kLanes <= padded_width; e += 4 * kLanes)
-      wide(block, index, rows, share, weight_step, e, out, padded_width);
-    for (; e < padded_width; e += kLanes) narrow(block, index, rows, share, weight_step, e, out, padded_width);
+      wide(block, fast ? &next : nullptr, index, rows, many - first, share, weight_step, e, out, padded_width);
+    for (; e < padded_width; e += kLanes) 
+      narrow(block, fast ? &next : nullptr, index, rows, many - first, share, weight_step, e, out, padded_width);
   }
 }
 
@@ -512,7 +529,7 @@ bool weigh_head(const Call& c, const Rows& keys, const Rows& values, int64_t hea
   float largest = exponentiate_row(row, keys.count, padded);
   const bool flat = c.threshold >= 1.0 || largest < c.threshold;
   if (flat) {
-    score_heads(keys, true, head, 1, padded_width, padded, s);
+    score_heads(keys, values, true, head, 1, padded_width, padded, s);
     largest = exponentiate_row(row, keys.count, padded);
   }
   for (int64_t j = 0; j < padded; j += kLanes) {
@@ -551,15 +568,16 @@ void attend_group(const Call& c, int64_t b, int64_t g, float* importance, Scratc
   s.list.clear();
   if (count > 0 && num > 0) {
     const Rows keys = c.key.rows(b, g, count, c.width), values = c.value.rows(b, g, count, c.width);
+    const Rows next = c.key.rows(b, g + 1, g + 1 < c.groups ? count : 0, c.width);
     const int64_t keep = c.num_values ? c.num_values[b] : count;
     for (int64_t i = 0; i < num; i += kMaxHeads)
-      score_heads(keys, false, i, std::min<int64_t>(kMaxHeads, num - i), padded_width, padded, s);
+      score_heads(keys, values, false, i, std::min<int64_t>(kMaxHeads, num - i), padded_width, padded, s);
     for (int64_t i = 0; i < num; ++i)
       c.flat[b * c.heads + s.heads[i]] =
           weigh_head(c, keys, values, i, keep, padded_width, padded, importance, s);
     list_rows(count, s);
     for (int64_t i = 0; i < num; i += kMaxHeads)
-      mix_heads(values, i, std::min<int64_t>(kMaxHeads, num - i), padded_width, padded, s);
+      mix_heads(values, next, i, std::min<int64_t>(kMaxHeads, num - i), padded_width, padded, s);
   }
   c.value_rows[b * c.groups + g] = s.list.size();
   for (int64_t i = 0; i < num; ++i) {
@@ -616,32 +634,30 @@ extern "C" int multum_decode_attention(const Call* call) {
 }
 
 // The slot with the least importance among the first count[b] that are not protected, -1 for none; of equal ones the
-// lower. Returns 1 when there is a NaN among those in use.
+// lower. Returns 1 when there is a NaN among those in use, 2 when a count is out of range.
 extern "C" int multum_evict_lowest(const float* importance, int64_t importance_b, const uint8_t* keep, int64_t keep_b,
-                                   const int64_t* count, int64_t* slot, int64_t batch) {
-  int is_nan = 0;
+                                   const int64_t* count, int64_t* slot, int64_t batch, int64_t slots) {
   for (int64_t b = 0; b < batch; ++b, importance += importance_b, keep += keep ? keep_b : 0) {
-    auto at = [&](int64_t j) {  // kLanes from j on, infinite where protected
-      const Vec v = load(importance + j);
-      return keep ? (widen(keep + j) != 0 ? splat(INFINITY) : v) : v;
-    };
     const int64_t num = count[b], whole = num - num % kLanes;
-    Vec low = splat(INFINITY), nan = Vec{};
+    if (num < 0 || num > slots) return 2;
+    Vec low = splat(INFINITY);
+    VecInt nan{};
     for (int64_t j = 0; j < whole; j += kLanes) {
-      const Vec v = at(j), raw = load(importance + j);
-      low = v < low ? v : low;
-      nan += raw != raw ? splat(1.0f) : Vec{};
+      const Vec all = load(importance + j), free = keep ? (widen(keep + j) != 0 ? splat(INFINITY) : all) : all;
+      low = free < low ? free : low;
+      nan |= all != all;
     }
-    float lowest = INFINITY, bad = 0.0f;
-    for (int n = 0; n < kLanes; ++n) lowest = std::min(lowest, low[n]), bad += nan[n];
+    float lowest = INFINITY;
+    bool bad = false;
+    for (int n = 0; n < kLanes; ++n) lowest = std::min(lowest, low[n]), bad |= nan[n] != 0;
     for (int64_t j = whole; j < num; ++j) {
       if (!(keep && keep[j])) lowest = std::min(lowest, importance[j]);
-      bad += importance[j] != importance[j];
+      bad |= importance[j] != importance[j];
     }
+    if (bad) return 1;
     slot[b] = -1;
     for (int64_t j = 0; j < num && slot[b] < 0; ++j)
       if (importance[j] == lowest && !(keep && keep[j])) slot[b] = j;
-    is_nan |= bad != 0.0f;
   }
-  return is_nan;
+  return 0;
 }

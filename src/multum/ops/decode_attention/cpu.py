@@ -13,13 +13,17 @@ import torch
 from torch import Tensor
 
 from multum.core import invalid
-from multum.ops.bit_planes import PlaneRows, Rows
+from multum.ops.bit_planes import FloatRows, PlaneRows, Rows
 from multum.ops.native import NativeLibrary, load_native
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 _CALL = Struct("40q2d")
 """The C++ struct `Call`: addresses, strides and sizes, then the threshold and the scale."""
 _FLOAT_BITS = {torch.float32: 32, torch.bfloat16: 16}
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+"""Types of queries that the kernel takes; it computes in float32."""
+
+Outcome = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def library() -> NativeLibrary | None:
@@ -41,65 +45,96 @@ def decode_attention_cpu(
     threshold: float,
     num_values: Tensor | None,
     scale: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> Outcome:
     """Context, importance, flat heads and value rows read, by the compiled kernel."""
-    wide = query.float()
+    wide = query if query.dtype is torch.float32 else query.float()
     wide = wide if wide.stride(2) == 1 else wide.contiguous()
     key, value = _with_whole_rows(key), _with_whole_rows(value)
-    count, group, num_values = _whole(count), _whole(group), _whole(num_values)
-    batch, heads, width = query.shape
-    keys, values = _place(key), _place(value)
-    groups, slots = (key.msb if isinstance(key, PlaneRows) else key.rows).shape[1:3]
-    context = torch.empty(batch, heads, width)
-    importance = torch.empty(batch, slots)
+    (batch, heads, width), (groups, slots) = query.shape, _grid(key)
+    context, importance = torch.empty(batch, heads, width), torch.empty(batch, slots)
     flat = torch.empty(batch, heads, dtype=torch.bool)
     value_rows = torch.empty(batch, groups, dtype=torch.int64)
+    integers = _whole(count), _whole(group), _whole(num_values)  # alive until the call is over
     call = _CALL.pack(
-        wide.data_ptr(), wide.stride(0), wide.stride(1),
-        *keys, *values,
-        0 if count is None else count.data_ptr(),
-        0 if group is None else group.data_ptr(),
-        0 if num_values is None else num_values.data_ptr(),
+        wide.data_ptr(), wide.stride(0), wide.stride(1), *_place(key), *_place(value),
+        *[0 if t is None else t.data_ptr() for t in integers],
         context.data_ptr(), importance.data_ptr(), flat.data_ptr(), value_rows.data_ptr(),
-        batch, heads, groups, slots, width, torch.get_num_threads(),
-        threshold, scale,
+        batch, heads, groups, slots, width, torch.get_num_threads(), threshold, scale,
     )  # fmt: skip
-    if _entry()(call):
+    if _functions()[0](call):
         raise invalid("count and group", f"in 0..{slots} and in 0..{groups - 1}", (count, group))
-    return context.to(query.dtype), importance, flat, value_rows
+    return context if wide is query else context.to(query.dtype), importance, flat, value_rows
+
+
+def takes_importance(importance: Tensor, protected: Tensor | None, count: Tensor) -> bool:
+    """Whether `evict_lowest_cpu` takes these tensors: on the CPU, float32, last axis contiguous."""
+    tensors = (importance, count) if protected is None else (importance, count, protected)
+    if any(type(t) is not Tensor or not t.is_cpu for t in tensors) or torch.compiler.is_compiling():
+        return False
+    if importance.dtype is not torch.float32 or importance.stride(1) != 1 or library() is None:
+        return False
+    return protected is None or (protected.dtype is torch.bool and protected.stride(1) == 1)
+
+
+def evict_lowest_cpu(importance: Tensor, protected: Tensor | None, count: Tensor) -> Tensor | None:
+    """The slots that go; None where there is a NaN among the importance in use."""
+    batch, slots = importance.shape
+    slot, whole = torch.empty(batch, dtype=torch.int64), _whole(count)
+    assert whole is not None
+    keep = (0, 0) if protected is None else (protected.data_ptr(), protected.stride(0))
+    place = importance.data_ptr(), importance.stride(0), *keep
+    failed = _functions()[1](*place, whole.data_ptr(), slot.data_ptr(), batch, slots)
+    if failed == 2:
+        raise invalid("count", f"in 0..{slots}", count)
+    return None if failed else slot
 
 
 @cache
-def _entry() -> Callable[[bytes], int]:
+def _functions() -> tuple[Callable[..., int], Callable[..., int]]:
     loaded = library()
     assert loaded is not None, "dispatch asked for a kernel that is not there"
-    run = loaded.handle.multum_decode_attention
-    run.argtypes, run.restype = [ctypes.c_char_p], ctypes.c_int
-    return run  # type: ignore[no-any-return]
+    attend, evict = loaded.handle.multum_decode_attention, loaded.handle.multum_evict_lowest
+    attend.argtypes, attend.restype = [ctypes.c_char_p], ctypes.c_int
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    evict.argtypes = [pointer, number, pointer, number, pointer, pointer, number, number]
+    evict.restype = ctypes.c_int
+    return attend, evict
 
 
 def _whole(integers: Tensor | None) -> Tensor | None:
-    return None if integers is None else integers.long().contiguous()
+    if integers is None or (integers.dtype is torch.int64 and integers.is_contiguous()):
+        return integers
+    return integers.long().contiguous()
+
+
+def _grid(rows: Rows) -> tuple[int, int]:
+    groups, slots = (rows.msb if isinstance(rows, PlaneRows) else rows.rows).shape[1:3]
+    return groups, slots
 
 
 def _with_whole_rows(rows: Rows) -> Rows:
     """The same rows with contiguous last axes, copied only where they are not."""
-    if isinstance(rows, PlaneRows):
-        lsb_ends = rows.lsb is None or rows.lsb.stride(3) == 1
-        if rows.msb.stride(3) == 1 and rows.scale.stride(2) == 1 and lsb_ends:
-            return rows
-        lsb = None if rows.lsb is None else rows.lsb.contiguous()
-        msb, scale = rows.msb.contiguous(), rows.scale.contiguous()
-        return PlaneRows(msb=msb, lsb=lsb, scale=scale, msb_bits=rows.msb_bits, width=rows.width)
-    return rows if rows.rows.stride(3) == 1 else type(rows)(rows=rows.rows.contiguous())
+    if isinstance(rows, FloatRows):
+        return rows if rows.rows.stride(3) == 1 else FloatRows(rows=rows.rows.contiguous())
+    lsb = rows.lsb
+    if rows.msb.stride(3) == 1 and rows.scale.stride(2) == 1 and (lsb is None or lsb.stride(3) == 1):
+        return rows
+    return PlaneRows(
+        msb=rows.msb.contiguous(),
+        lsb=None if lsb is None else lsb.contiguous(),
+        scale=rows.scale.contiguous(),
+        msb_bits=rows.msb_bits,
+        width=rows.width,
+    )
 
 
 def _place(rows: Rows) -> tuple[int, ...]:
-    """Addresses of first plane, LSBs and scales, their strides in bytes, and the bits of the first plane."""
-    if not isinstance(rows, PlaneRows):
-        size, (b, g, c, _) = rows.rows.element_size(), rows.rows.stride()
-        bits = _FLOAT_BITS[rows.rows.dtype]
-        return rows.rows.data_ptr(), 0, 0, size * b, size * g, size * c, 0, 0, 0, 0, 0, bits
+    """The C++ struct `Place`: addresses, strides in bytes, bits of the first plane."""
+    if isinstance(rows, FloatRows):
+        floats = rows.rows
+        size, (b, g, c, _) = floats.element_size(), floats.stride()
+        bits = _FLOAT_BITS[floats.dtype]
+        return floats.data_ptr(), 0, 0, size * b, size * g, size * c, 0, 0, 0, 0, 0, bits
     first, scale, lsb = rows.msb, rows.scale, rows.lsb
     low, low_steps = (0, (0, 0, 0)) if lsb is None else (lsb.data_ptr(), lsb.stride()[:3])
     scale_b, scale_g, _ = scale.stride()

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from multum.core import invalid
+from multum.core import UserError, invalid
+from multum.ops.decode_attention import cpu
 
 
 def evict_lowest(
@@ -29,29 +30,29 @@ def evict_lowest(
     >>> evict_lowest(torch.tensor([[0.1, 0.3, 0.2]]), torch.tensor([[True, False, False]]), torch.tensor([3]))
     tensor([2])
     """
-    return evict_lowest_reference(importance_BC, protected_BC, count_B)
+    if not cpu.takes_importance(importance_BC, protected_BC, count_B):
+        return evict_lowest_reference(importance_BC, protected_BC, count_B)
+    slot_B = cpu.evict_lowest_cpu(importance_BC, protected_BC, count_B)
+    if slot_B is None:
+        raise _nan_importance()
+    return slot_B
 
 
 def evict_lowest_reference(
     importance_BC: Float[Tensor, "B C"], protected_BC: Bool[Tensor, "B C"] | None, count_B: Int[Tensor, " B"]
 ) -> Int[Tensor, " B"]:
     """`evict_lowest` in plain torch."""
-    used_BC = torch.arange(importance_BC.shape[1], device=importance_BC.device) < count_B[:, None]
-    if bool((importance_BC.isnan() & used_BC).any()):
-        raise nan_importance()
-    free_BC = used_BC if protected_BC is None else used_BC & ~protected_BC
     if importance_BC.shape[1] == 0:
         return torch.full_like(count_B, -1, dtype=torch.int64)
-    lowest_B = importance_BC.masked_fill(~free_BC, torch.inf).argmin(dim=1)
-    first_free_B = free_BC.int().argmax(
-        dim=1
-    )  # where all that may go are infinite, argmin may name a protected one
-    chosen_B = torch.where(free_BC.gather(1, lowest_B[:, None])[:, 0], lowest_B, first_free_B)
-    return torch.where(free_BC.any(dim=1), chosen_B, -1)
+    used_BC = torch.arange(importance_BC.shape[1], device=importance_BC.device) < count_B[:, None]
+    if bool((importance_BC.isnan() & used_BC).any()):
+        raise _nan_importance()
+    free_BC = used_BC if protected_BC is None else used_BC & ~protected_BC
+    lowest_B1 = importance_BC.masked_fill(~free_BC, torch.inf).amin(dim=1, keepdim=True)
+    first_B = ((importance_BC == lowest_B1) & free_BC).int().argmax(dim=1)
+    return torch.where(free_BC.any(dim=1), first_B, -1)
 
 
-def nan_importance() -> Exception:
-    """The error for importance that is not a number."""
-    return invalid(
-        "importance", "free of NaN", "NaN", "look for NaN or infinity in the model's queries and keys"
-    )
+def _nan_importance() -> UserError:
+    remedy = "look for NaN or infinity in the model's queries and keys"
+    return invalid("importance", "free of NaN", "NaN", remedy)

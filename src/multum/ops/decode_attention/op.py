@@ -81,12 +81,11 @@ def decode_attention(
 
 
 def implementations(key: Rows | None = None, value: Rows | None = None) -> dict[str, Implementation]:
-    """What each fast path takes; `reference` takes everything. Rows of another type than a path reads exclude it."""
-    halves = (torch.float32, torch.bfloat16, torch.float16)
+    """What each fast path takes; `reference` takes everything. Rows of a type that a path does not read exclude it."""
     reads = all(cpu.takes(rows) for rows in (key, value) if rows is not None)
     return {
         "cpu": Implementation(
-            device="cpu", dtypes=halves if reads else (), available=lambda: cpu.library() is not None
+            device="cpu", dtypes=cpu.DTYPES if reads else (), available=lambda: cpu.library() is not None
         ),
     }
 
@@ -125,37 +124,30 @@ def _checked_threshold(threshold: float | None, key: Rows) -> float:
 
 
 def _check(
-    query: Tensor,
-    key: Rows,
-    value: Rows,
-    count: Tensor,
-    group: Tensor | None,
-    num_values: Tensor | None,
+    query: Tensor, key: Rows, value: Rows, count: Tensor, group: Tensor | None, num_values: Tensor | None
 ) -> None:
-    first, other = (_parts(rows)[0] for rows in (key, value))
+    first = key.msb if isinstance(key, PlaneRows) else key.rows
+    other = value.msb if isinstance(value, PlaneRows) else value.rows
     if query.dim() != 3 or first.dim() != 4 or other.dim() != 4 or first.shape[:3] != other.shape[:3]:
         shapes = tuple(query.shape), tuple(first.shape), tuple(other.shape)
         raise invalid("query, key, value", "of shape (B, H, D), (B, G, C, ...), (B, G, C, ...)", shapes)
-    batch, heads, width = query.shape
-    if (batch, width, width) != (first.shape[0], key.width, value.width):
-        sizes = (batch, width), (first.shape[0], key.width), (other.shape[0], value.width)
+    (batch, heads, width), (rows_batch, groups, _, _) = query.shape, first.shape
+    if batch != rows_batch or not width == key.width == value.width:
+        sizes = (batch, width), (rows_batch, key.width), (rows_batch, value.width)
         raise invalid("query, key and value", "equal in batch and width", sizes)
-    if group is None and (first.shape[1] == 0 or heads % first.shape[1]):
-        raise invalid("the heads", f"a multiple of the {first.shape[1]} groups", heads, "or give group_BH")
-    wanted = {
-        "count": (count, (batch,)),
-        "group": (group, (batch, heads)),
-        "num_values": (num_values, (batch,)),
-    }
-    for name, (tensor, shape) in wanted.items():
-        if tensor is not None and (tuple(tensor.shape) != shape or tensor.is_floating_point()):
-            raise invalid(
-                name, f"integers of shape {shape}", f"{tensor.dtype} of shape {tuple(tensor.shape)}"
-            )
-    tensors = (query, first, other, count, group, num_values)
-    devices = {str(t.device) for t in tensors if t is not None}
-    if len(devices) > 1:
-        raise invalid("the tensors", "on one device", sorted(devices))
+    if group is None and (groups == 0 or heads % groups):
+        raise invalid("the heads", f"a multiple of the {groups} groups", heads, "or give group_BH")
+    for name, integers, shape in (
+        ("count", count, (batch,)),
+        ("group", group, (batch, heads)),
+        ("num_values", num_values, (batch,)),
+    ):
+        if integers is not None and (integers.shape != shape or integers.is_floating_point()):
+            got = f"{integers.dtype} of shape {tuple(integers.shape)}"
+            raise invalid(name, f"integers of shape {shape}", got)
+    for tensor in (first, other, count, group, num_values):
+        if tensor is not None and tensor.device != query.device:
+            raise invalid("the tensors", f"on {query.device} like the queries", str(tensor.device))
     if torch.is_grad_enabled() and (query.requires_grad or first.requires_grad or other.requires_grad):
         remedy = "decode under torch.no_grad(), train with importance_attention"
         raise invalid("query, key and value", "without gradients", "requires_grad=True", remedy)
@@ -196,10 +188,15 @@ def _decode(
     scale: float,
     impl: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    chosen = choose(
-        impl, query, implementations(key, value)
-    )  # here, so that an exported program runs anywhere
-    if chosen == "cpu":
+    # the choice is made in here, so that an exported program runs on any machine
+    usual = (
+        impl == "auto" and query.is_cpu and query.dtype in cpu.DTYPES and cpu.takes(key) and cpu.takes(value)
+    )
+    if usual and cpu.library() is not None:
+        impl = "cpu"  # what `choose` would say, without making a list of all paths
+    else:
+        impl = choose(impl, query, implementations(key, value))
+    if impl == "cpu":
         return cpu.decode_attention_cpu(query, key, value, count, group, threshold, num_values, scale)
     if group is None:
         num_groups = _parts(key)[0].shape[1]
