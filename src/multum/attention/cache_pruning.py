@@ -158,7 +158,8 @@ class CachedTokens:
     def would_exceed(self, mask_BQ: Bool[Tensor, "B Q"], max_length: int) -> bool:
         """Whether so many new tokens make a sequence longer than that."""
         new = mask_BQ.sum(dim=1).tolist()
-        return max(length + more for length, more in zip(self.lengths, new, strict=True)) > max_length
+        longest: int = max(length + more for length, more in zip(self.lengths, new, strict=True))
+        return longest > max_length
 
     def begin(self, mask_BQ: Bool[Tensor, "B Q"]) -> None:
         """Count the tokens of a forward in, and make room for them."""

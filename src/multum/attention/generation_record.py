@@ -10,6 +10,7 @@ the other, Y the stored key/value heads of all layers.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import Any
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -136,7 +137,7 @@ def records_of(
             )
 
 
-def _bits(schedule: GenerationSchedule, flat: list[list[bool]] | None) -> dict[str, object]:
+def _bits(schedule: GenerationSchedule, flat: list[list[int]] | None) -> dict[str, Any]:
     progressive = schedule.quantization
     if progressive is None or flat is None:
         return {}
