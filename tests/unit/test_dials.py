@@ -1,0 +1,81 @@
+"""The dials of the command line come to the schedules that they say."""
+
+from pathlib import Path
+
+import pytest
+
+from multum.attention import GenerationSchedule, TokenSchedule, default_schedule, save_schedule
+from multum.attention.dials import (
+    CacheDials,
+    EncoderDials,
+    encoder_schedule,
+    generation_schedule,
+    tell_generation_schedule,
+)
+from multum.core import UserError
+from small_decoders import make_decoder
+from small_encoders import NUM_LAYERS, make_encoder
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return make_encoder()
+
+
+@pytest.fixture(scope="module")
+def writer():
+    return make_decoder("llama")
+
+
+def test_nothing_turned_is_the_default_of_the_models_head(encoder) -> None:
+    assert encoder_schedule(encoder, EncoderDials(), length=20) == default_schedule(encoder)
+
+
+def test_one_dial_turned_leaves_the_others_alone(encoder) -> None:
+    only_heads = encoder_schedule(encoder, EncoderDials(keep_heads=0.5), length=20)
+    assert only_heads.heads is not None
+    assert (only_heads.tokens, only_heads.values, only_heads.quantization) == (None, None, None)
+    tokens = encoder_schedule(encoder, EncoderDials(keep_ratio=0.4, bits=8), length=20)
+    assert tokens.tokens is not None
+    assert tokens.tokens.keep_ratios == (1.0, *[0.4] * (NUM_LAYERS - 1))
+    assert tokens.quantization is not None
+    assert tokens.quantization.key_bits == 8
+    assert encoder_schedule(encoder, EncoderDials(keep_ratio=1.0), length=20).tokens is None
+
+
+def test_file_stands_alone_and_must_fit_the_kind_of_model(encoder, writer, tmp_path: Path) -> None:
+    tokens = TokenSchedule(keep_ratios=(1.0, *[0.5] * (NUM_LAYERS - 1)))
+    file = save_schedule(tokens, tmp_path / "encoder.json")
+    assert encoder_schedule(encoder, EncoderDials(schedule=file), length=20).tokens == tokens
+    with pytest.raises(UserError, match="schedule must stand alone; got keep_ratio, bits beside it"):
+        encoder_schedule(encoder, EncoderDials(schedule=file, keep_ratio=0.3, bits=8), length=20)
+    with pytest.raises(UserError, match="schedule must be for generation"):
+        generation_schedule(writer, CacheDials(schedule=file), context=20)
+    with pytest.raises(UserError, match="cache_megabytes must stand alone; got msb_bits"):
+        generation_schedule(writer, CacheDials(cache_megabytes=1.0, msb_bits=6), context=100)
+
+
+def test_budget_and_ratio_exclude_each_other(encoder) -> None:
+    with pytest.raises(UserError, match="budget, keep_ratio must be given one of the two"):
+        encoder_schedule(encoder, EncoderDials(budget=0.5, keep_ratio=0.5), length=20)
+
+
+def test_encoder_dials_refuse_a_model_that_generates(writer) -> None:
+    with pytest.raises(UserError, match="model must be an encoder; got"):
+        encoder_schedule(writer, EncoderDials(), length=20)
+
+
+def test_cache_dials_turn_bits_and_tokens(writer) -> None:
+    schedule = generation_schedule(writer, CacheDials(keep_ratio=1.0, msb_bits=6, threshold=0.2), context=50)
+    assert schedule.tokens is None
+    assert schedule.quantization is not None
+    assert (schedule.quantization.msb_bits, schedule.quantization.threshold) == (6, 0.2)
+    assert generation_schedule(writer, CacheDials(full_precision=True), context=50).quantization is None
+
+
+def test_schedule_is_told_in_a_sentence(writer) -> None:
+    dials = CacheDials(keep_ratio=0.5, keep_heads=0.9, keep_values=0.5)
+    told = tell_generation_schedule(generation_schedule(writer, dials, context=50), 400)
+    assert "of 400 tokens; keys are read in 8 bits, in 12 where a row is flat" in told
+    assert "multiplies 50% of its value rows" in told
+    assert tell_generation_schedule(GenerationSchedule(), 10) == "Everything is kept."
