@@ -86,6 +86,16 @@ def test_every_size_equals_loops_in_float64(has_bias: bool, kind: Activations, i
         assert_solved(found, solve(x, code, scale, bias, kind), x, code, scale)
 
 
+@needs_cpu
+def test_codes_of_activations_are_the_references_to_the_last_one() -> None:
+    x = torch.randn(400, 1000)
+    x[:200] = (x[:200] * 40).round() / 2  # many ties
+    identity = torch.eye(1000).to(torch.int8)
+    scale = torch.ones(1000)
+    found, twin = (int8_linear(x, identity, scale, activations="int8", impl=impl) for impl in BOTH)
+    assert torch.equal(found, twin)
+
+
 @pytest.mark.skipif(find_compiler() is None, reason="there is no C++ compiler to build with")
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_level_of_instructions_agrees(

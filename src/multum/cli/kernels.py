@@ -37,6 +37,7 @@ def fast_paths() -> list[FastPath]:
     from multum.ops.fast_linear import fast_linears_available
     from multum.ops.fma_peak import peak
     from multum.ops.importance_attention import cpu
+    from multum.ops.int8_linear import cpu as int8_linear
 
     linear = fast_linears_available()
     return [
@@ -50,6 +51,7 @@ def fast_paths() -> list[FastPath]:
             if linear
             else "this torch brings none that computes the same",
         ),
+        _native("int8_linear", int8_linear.SOURCE),
         _native("fma_peak", peak.SOURCE),
     ]
 

@@ -165,11 +165,10 @@ void round_row(const Problem& p, int64_t m, Rounded& q) {
   uint8_t* bytes = reinterpret_cast<uint8_t*>(&q.words[m * q.row_words]);
   int16_t* pairs = reinterpret_cast<int16_t*>(bytes);
   for (int64_t i = 0; i < p.inputs; ++i) {
-    const float shifted = (finite ? x[i] : 0.0f) * factor + 12582912.0f;  // 1.5 * 2^23: the low bits hold the integer
-    int32_t bits;
-    std::memcpy(&bits, &shifted, sizeof bits);
-    if (kBytes) bytes[i] = static_cast<uint8_t>(bits - 0x4b400000 + 128);
-    if (!kBytes) pairs[i] = static_cast<int16_t>(bits - 0x4b400000);
+    // not the faster sum with a large constant: fused with the product it would round once where the reference rounds twice
+    const int32_t code = static_cast<int32_t>(std::rint((finite ? x[i] : 0.0f) * factor));
+    if (kBytes) bytes[i] = static_cast<uint8_t>(code + 128);
+    if (!kBytes) pairs[i] = static_cast<int16_t>(code);
   }
 }
 

@@ -26,7 +26,8 @@ def round_rows(number_RW: Float[Tensor, "R W"]) -> tuple[Int8[Tensor, "R W"], Fl
     """
     largest_R = number_RW.abs().amax(dim=1) if number_RW.shape[1] else number_RW.new_zeros(len(number_RW))
     usable_R = torch.isfinite(largest_R) & (largest_R >= SMALLEST)
-    factor_R = torch.where(usable_R, LARGEST / largest_R, 0.0)
+    # a scalar over a tensor would be its reciprocal times the scalar, rounded twice
+    factor_R = torch.where(usable_R, torch.full_like(largest_R, LARGEST) / largest_R, 0.0)
     code_RW = torch.where(usable_R[:, None], number_RW * factor_R[:, None], 0.0)
     code_RW = code_RW.round().clamp(-LARGEST, LARGEST).to(torch.int8)
     scale_R = torch.where(usable_R, largest_R / LARGEST, 0.0)
