@@ -18,19 +18,30 @@ from multum.core import published
 from multum.data import STSB_NUM_PAIRS, load_passages, load_sentence_pairs, read_stsb
 from multum.demo import REPORT_FILE, main_job
 from multum.demo.retrieval import measure_pairs
+from small_language_models import write_language_model
 
 PASSAGES = [replace(it, text=" ".join(it.text.split()[:60])) for it in load_passages()[:4]]
 PAIRS = load_sentence_pairs()[:12]
 FEW_NUMBERS = ["--keep-ratios", "0.5", "--shown-keep-ratio", "0.4", "--num-rounds", "5"]
-STAGES = ["retrieval", "pictures", "costs", "times", "pairs-0", "provenance"]
+STAGES = ["retrieval", "pictures", "dials", "costs", "times", "generation", "pairs-0", "provenance"]
 STSB_DENSE = 0.8203
 """Spearman's correlation of the dense model on the STS-B test set, as its authors' own pipeline gives it."""
 
 
 def demo(folder: Path, *words: str, timed: int = 2, pictures: int = 1) -> int:
     """Run `multum demo` with few numbers."""
-    sizes = ["--num-timed-passages", str(timed), "--num-pictures", str(pictures)]
-    return main(["demo", "--out", str(folder), *FEW_NUMBERS, *sizes, *words])
+    sizes = [
+        "--num-timed-passages",
+        str(timed),
+        "--num-pictures",
+        str(pictures),
+        "--num-prompt-passages",
+        "2",
+    ]
+    writer = ["--language-model", str(folder.parent / "writer"), "--num-new-tokens", "12"]
+    if not (folder.parent / "writer").exists():
+        write_language_model(folder.parent / "writer", max_position_embeddings=512)
+    return main(["demo", "--out", str(folder), *FEW_NUMBERS, *sizes, *writer, *words])
 
 
 def record_of(folder: Path) -> dict[str, Any]:
@@ -88,9 +99,11 @@ def test_report_has_every_section_and_stands_alone(finished: Path) -> None:
     for title in (
         "Words fading",
         "Retrieval",
+        "Heads, values and bits",
         "Cost before and after",
         "Time on this machine",
         "Short sentences: what pruning costs",
+        "A cache that shrinks while the model writes",
         "How this was measured",
     ):
         assert title in html, title
@@ -113,6 +126,44 @@ def test_result_holds_what_was_measured(finished: Path) -> None:
     for row in result["timing"]:
         assert row["median_seconds"] > 0
         assert row["times_floor"] > 0.5, row["name"]
+
+
+def test_dials_are_measured_alone_and_together(finished: Path) -> None:
+    dials = record_of(finished)["result"]["dials"]
+    rows = dials["rows"]
+    assert [row["dial"] for row in rows] == ["dense", *["heads"] * 2, *["values"] * 2, *["bits"] * 2, "all"]
+    assert rows[0]["macs_left"] == 1.0
+    assert all(0 < row["macs_left"] <= 1 for row in rows)
+    assert rows[-1]["macs_left"] < 0.6
+    counts = [len(heads) for heads in dials["heads_by_layer"]]
+    assert counts[0] == 12
+    assert counts == sorted(counts, reverse=True)
+    for values, keys in zip(dials["values_by_layer"], dials["keys_by_layer"], strict=True):
+        assert values == -(-keys // 2)
+
+
+def test_generation_tells_texts_bytes_and_every_rows_life(finished: Path) -> None:
+    told = record_of(finished)["result"]["generation"]
+    dense, pruned = told["continuations"]
+    assert (dense["num_tokens"], pruned["num_tokens"]) == (12, 12)
+    steps = len(dense["bytes_read"])
+    assert len(pruned["bytes_read"]) == steps == len(told["rows_by_layer"][0])
+    assert all(
+        ours < theirs for ours, theirs in zip(pruned["bytes_read"][1:], dense["bytes_read"][1:], strict=True)
+    )
+    assert pruned["bytes_held"][-1] < dense["bytes_held"][-1]
+    rows = told["rows_by_layer"][told["shown_layer"] - 1]
+    for step in range(1, steps):
+        alive = sum(life["first_step"] <= step <= life["last_step"] for life in told["lives"])
+        assert alive <= rows[step], "a row lives on only where the layer has room"
+    assert len(told["lives"]) == told["num_prompt_tokens"] + steps - 1
+
+
+def test_demo_does_without_a_language_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = main_job.DemoConfig(num_prompt_passages=0)
+    assert main_job._generation(config) is None
+    monkeypatch.setattr("multum.data.models.SMOLLM2_PACKAGE", "a_package_that_is_not_there")
+    assert main_job._generation(main_job.DemoConfig()) is None
 
 
 def test_passages_lose_words_and_the_papers_sentence_comes_first(finished: Path) -> None:
@@ -155,7 +206,8 @@ def test_resuming_a_finished_run_draws_its_report_again(
 ) -> None:
     html, record = (finished / REPORT_FILE).read_bytes(), (finished / "run.json").read_bytes()
     (finished / REPORT_FILE).unlink()
-    for name in ("measure_retrieval", "measure_pairs", "measure_costs", "measure_times", "trace_words"):
+    measured = ("retrieval", "pairs", "costs", "times", "dials", "generation")
+    for name in (*[f"measure_{it}" for it in measured], "trace_words"):
         monkeypatch.setattr(main_job, name, refuse)
     words = ["--resume", "--json", "--data", str(finished.parent / "stsb")]
     assert demo(finished, *words, timed=100, pictures=2) == 0
@@ -275,10 +327,10 @@ class TestInTheBrowser:
             titles = browser.execute_script(
                 "return [...document.querySelectorAll('h2')].map(title => title.textContent)"
             )
-            assert len(titles) == 6
+            assert len(titles) == 8
             drawn = browser.execute_script(
                 "return [...document.querySelectorAll('svg')].filter(it => it.clientWidth > 100).length"
             )
-            assert drawn >= 4
+            assert drawn >= 10
             assert [it for it in requests(browser) if not it.startswith(("file:", "data:"))] == []
             assert browser.get_log("browser") == []

@@ -35,6 +35,15 @@ class DemoConfig:
     num_rounds: int = 7
     """Timed rounds of each peer; at least 5."""
 
+    language_model: Path | None = None
+    """Folder of a language model, or a GGUF file; SmolLM2-135M-Instruct when left alone."""
+
+    num_prompt_passages: int = 4
+    """How many passages the language model reads before it writes; 0 leaves the generation out."""
+
+    num_new_tokens: int = 96
+    """How many tokens it writes; at least 2."""
+
     num_threads: int = 1
     """Threads that torch computes with; at least 1."""
 
@@ -48,6 +57,8 @@ class DemoConfig:
             ("num_pictures", 1),
             ("num_timed_passages", 1),
             ("num_rounds", 5),
+            ("num_prompt_passages", 0),
+            ("num_new_tokens", 2),
             ("num_threads", 1),
         ):
             if getattr(self, name) < least:

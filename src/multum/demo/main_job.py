@@ -9,8 +9,14 @@ from pathlib import Path
 
 import torch
 
-from multum.attention import SentenceEncoder, embedding_schedule, linear_schedule, trace_words
-from multum.core import Run, from_dict, provenance, say, to_dict
+from multum.attention import (
+    LanguageModel,
+    SentenceEncoder,
+    embedding_schedule,
+    linear_schedule,
+    trace_words,
+)
+from multum.core import MissingExtraError, Run, from_dict, provenance, say, to_dict
 from multum.data import (
     PROVENANCE,
     Passage,
@@ -19,15 +25,26 @@ from multum.data import (
     load_sentence_pairs,
     minilm_folder,
     read_stsb,
+    smollm2_file,
 )
 from multum.demo.config import DemoConfig
+from multum.demo.dials import measure_dials
+from multum.demo.generation import measure_generation, write_prompt
 from multum.demo.retrieval import by_value_name, measure_pairs, measure_retrieval
 from multum.demo.timing import measure_costs, measure_times
-from multum.report import AttentionResults, FadingPicture, ModelFacts, SentenceScores, attention_page
+from multum.report import (
+    AttentionResults,
+    DialResults,
+    FadingPicture,
+    ModelFacts,
+    SentenceScores,
+    attention_page,
+)
 
 PAPER_SENTENCE = "As a visual treat, the film is almost perfect."
 """The sentence of the paper's Fig. 1."""
 REPORT_FILE = "report.html"
+GENERATION_ROUNDS = 3
 SEED = 0
 
 
@@ -62,6 +79,7 @@ def run_demo(
             {
                 "model": to_dict(_facts(encoder, model_folder)),
                 **_measure_passages(run, config, encoder),
+                "generation": run.stage("generation", partial(_generation, config)),
                 "sentences": [
                     run.stage(f"pairs-{number}", partial(_scores, encoder, name, them, config))
                     for number, (name, them) in enumerate(pairs.items())
@@ -99,6 +117,7 @@ def _measure_passages(run: Run, config: DemoConfig, encoder: SentenceEncoder) ->
         ),
         "shown_schedule": by_value_name(config.shown_keep_ratio),
         "pictures": run.stage("pictures", lambda: to_dict_all(_pictures(encoder, passages, config))),
+        "dials": run.stage("dials", lambda: to_dict(_dials(encoder, passages, config))),
         **run.stage("costs", partial(_costs, encoder, timed, config)),
         "timing": run.stage("times", lambda: to_dict_all(times())),
         "timing_note": _timing_note(config, len(timed)),
@@ -145,6 +164,7 @@ def _pictures(
         keep_ratio=0.5,
         words=fate.words,
         tokens_per_layer=fate.tokens_per_layer,
+        tokens=fate.tokens,
     )
     schedule = embedding_schedule(num_layers, keep_ratio)
     pictures = [first]
@@ -157,6 +177,7 @@ def _pictures(
                 keep_ratio=keep_ratio,
                 words=fate.words,
                 tokens_per_layer=fate.tokens_per_layer,
+                tokens=fate.tokens,
             )
         )
     return pictures
@@ -167,6 +188,30 @@ def _scores(
 ) -> dict[str, object]:
     rows = measure_pairs(encoder, pairs, config.keep_ratios, source)
     return to_dict(SentenceScores(source=source, num_pairs=len(pairs), rows=rows))
+
+
+def _dials(encoder: SentenceEncoder, passages: Sequence[Passage], config: DemoConfig) -> DialResults:
+    return measure_dials(encoder, passages, config.shown_keep_ratio, config.num_threads)
+
+
+def _generation(config: DemoConfig) -> dict[str, object] | None:
+    """A text continued under both caches; None where it was not wished for or there is no model to write it."""
+    if config.num_prompt_passages == 0:
+        return None
+    try:
+        path = config.language_model or smollm2_file()
+    except MissingExtraError as missing:
+        say(f"no generation: {missing}")
+        return None
+    language = LanguageModel.load(path)
+    results = measure_generation(
+        language,
+        write_prompt(load_passages(), config.num_prompt_passages),
+        num_tokens=config.num_new_tokens,
+        num_rounds=GENERATION_ROUNDS,
+        num_threads=config.num_threads,
+    )
+    return to_dict(results)
 
 
 def _costs(encoder: SentenceEncoder, texts: Sequence[str], config: DemoConfig) -> dict[str, object]:
@@ -194,6 +239,10 @@ def _notes(config: DemoConfig) -> list[str]:
             "with its 32 neighbours. The paper's score is the attention alone, all tokens competing with all."
         ),
     ]
+    if config.num_prompt_passages == 0:
+        notes.append(
+            "No text was generated; --num-prompt-passages says how much a language model reads first."
+        )
     if config.data is None:
         notes.append("STS-B was not measured; give its folder with --data.")
     return notes
