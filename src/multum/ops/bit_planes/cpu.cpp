@@ -1,106 +1,108 @@
-// One new row per sequence and group, rounded to integers, cut into planes and put into its slot of a cache.
+// Quantizes one new row per sequence and group and writes it into its slot of a cache: the row's integers, its packed
+// planes and its scale, bit for bit as `quantize_rows`, `split` and `pack` make them.
 //
-// The definitions are those of quantize.py and packing.py, bit for bit: the scale is the least float16 that is not below
-// the row's largest magnitude over the largest integer, and integers are rounded to even.
-//
-// Shape letters: B sequences, G groups, C slots, D channels of a row.
+// Shape letters: B sequences, G groups, D channels. Strides of the cache are in bytes, of the new rows in floats.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 namespace {
 
+constexpr int kLsbBits = 4;
+
+// The call as Python packs it: addresses (0 for none), strides, sizes.
 struct Call {
-  const float* row;  // (B, G, D), strides in floats, last axis contiguous
+  const float* row;
+  int64_t row_b, row_g;
+  uint8_t *msb, *lsb, *scale;
+  int64_t msb_b, msb_g, msb_c, lsb_b, lsb_g, lsb_c, scale_b, scale_g, scale_c;
   const int64_t* slot;
-  uint8_t *msb, *lsb;  // planes (B, G, C, bytes), strides in bytes; no second plane: null
-  uint16_t* scale;     // (B, G, C), strides in scales
-  int64_t row_b, row_g, msb_b, msb_g, msb_c, lsb_b, lsb_g, lsb_c, scale_b, scale_g, scale_c;
-  int64_t num_b, num_g, num_slots, width, msb_bits;
+  int64_t batch, groups, slots, width, msb_bits;
 };
 
-constexpr int64_t kLsbBits = 4;
-constexpr uint32_t kLeastNormal = 113u << 23;  // 2^-14 as a float: the least normal float16
-constexpr int kMostWidth = 1024;
-
-// The least float16 that is not below a float >= 0; 0x7c00 (infinity) or more where there is none.
-uint16_t half_not_below(float exact) {
+// The least float16 that is not below a positive number, as bits; 0x7c00 and above for what is too large or NaN.
+uint16_t half_not_below(float number) {
   uint32_t bits;
-  std::memcpy(&bits, &exact, 4);
-  if (bits >= 0x7f800000u) return 0x7c00;
-  if (bits < kLeastNormal) return static_cast<uint16_t>(std::ceil(exact * 16777216.0f));  // steps of 2^-24
-  const uint32_t shifted = bits - (112u << 23);
-  return static_cast<uint16_t>(std::min<uint32_t>((shifted >> 13) + ((shifted & 0x1fffu) != 0), 0x7c00u));
+  std::memcpy(&bits, &number, sizeof bits);
+  if (bits >= 0x7f800000u) return 0x7e00;
+  if (bits > 0x477fe000u) return 0x7c00;  // above 65504
+  if (bits < 0x38800000u) {               // below the normal halves: steps of 2^-24
+    return static_cast<uint16_t>(std::ceil(static_cast<double>(number) * 16777216.0));
+  }
+  const uint32_t rebased = bits - (112u << 23);
+  return static_cast<uint16_t>((rebased + 0x1fffu) >> 13);
 }
 
-float to_float(uint16_t half) {
-  if (half < 0x0400) return half * (1.0f / 16777216.0f);
+float half_to_float(uint16_t half) {
+  if (half < 0x400u) return static_cast<float>(half) * 5.9604644775390625e-8f;
   const uint32_t bits = (static_cast<uint32_t>(half) << 13) + (112u << 23);
   float value;
-  std::memcpy(&value, &bits, 4);
+  std::memcpy(&value, &bits, sizeof value);
   return value;
 }
 
-// One plane of a row: digits of 8, 4 and 2 bits, most significant first, each kind in bytes of its own.
-void pack(const int32_t* value, int64_t width, int64_t bits, uint8_t* out) {
-  int64_t below = bits;
-  for (int64_t digit = 8; digit >= 2; digit /= 2) {
-    if (below < digit) continue;
-    below -= digit;
-    const int64_t shares = 8 / digit, bytes = width / shares;
-    const int32_t mask = (1 << digit) - 1;
-    for (int64_t i = 0; i < bytes; ++i) {
-      int32_t byte = 0;
-      for (int64_t share = 0; share < shares; ++share)
-        byte |= ((value[share * bytes + i] >> below) & mask) << (share * digit);
-      out[i] = static_cast<uint8_t>(byte);
-    }
-    out += bytes;
-  }
+// One sub-plane: the digits of `bits` bits that stand `below` bits above the lowest; returns where the next one starts.
+uint8_t* pack_digits(const int32_t* q, int64_t width, int bits, int below, uint8_t* out) {
+  const int64_t num = width * bits / 8;
+  const int32_t mask = (1 << bits) - 1;
+  for (int64_t i = 0; i < num; ++i) out[i] = static_cast<uint8_t>((q[i] >> below) & mask);
+  for (int share = 1; share < 8 / bits; ++share)
+    for (int64_t i = 0; i < num; ++i)
+      out[i] |= static_cast<uint8_t>(((q[share * num + i] >> below) & mask) << (share * bits));
+  return out + num;
 }
 
-bool write_row(const Call& c, const float* row, uint8_t* msb, uint8_t* lsb, uint16_t* scale) {
-  const int64_t bits = c.msb_bits + (lsb ? kLsbBits : 0);
-  const float largest = static_cast<float>((1 << (bits - 1)) - 1);
-  float most = 0.0f;
-  for (int64_t d = 0; d < c.width; ++d) {
-    const float size = std::fabs(row[d]);
-    if (!(size <= 3.0e38f)) return false;  // NaN and infinity: the caller has the words for it
-    most = std::max(most, size);
-  }
-  const uint16_t half = half_not_below(most / largest);
-  if (half >= 0x7c00) return false;
-  const float step = half == 0 ? 1.0f : to_float(half);
-  int32_t q[kMostWidth], high[kMostWidth];
-  for (int64_t d = 0; d < c.width; ++d) {
-    const float rounded = std::nearbyint(row[d] / step);
-    q[d] = static_cast<int32_t>(std::min(std::max(rounded, -largest - 1.0f), largest));
-    high[d] = q[d] >> kLsbBits;
-  }
-  pack(lsb ? high : q, c.width, c.msb_bits, msb);
-  if (lsb) pack(q, c.width, kLsbBits, lsb);
-  *scale = half;
-  return true;
+void pack_plane(const int32_t* q, int64_t width, int bits, int below, uint8_t* out) {
+  if (bits >= 8) out = pack_digits(q, width, 8, below + bits - 8, out), bits -= 8;
+  if (bits >= 4) out = pack_digits(q, width, 4, below + bits - 4, out), bits -= 4;
+  if (bits == 2) pack_digits(q, width, 2, below, out);
 }
 
 }  // namespace
 
-// 0: written. 1: a row is not finite or too large (nothing of it is written). 2: a slot is out of range.
-extern "C" int multum_write_rows(const Call* call) {
+// Returns 0; 1 for a slot out of range, 2 for a row that has no scale (then nothing is written).
+extern "C" int multum_write_row(const Call* call) {
   const Call& c = *call;
-  if (c.width > kMostWidth) return 3;
-  for (int64_t b = 0; b < c.num_b; ++b)
-    if (c.slot[b] < 0 || c.slot[b] >= c.num_slots) return 2;
-  for (int64_t b = 0; b < c.num_b; ++b) {
-    for (int64_t g = 0; g < c.num_g; ++g) {
-      const int64_t slot = c.slot[b];
-      uint8_t* lsb = c.lsb ? c.lsb + b * c.lsb_b + g * c.lsb_g + slot * c.lsb_c : nullptr;
-      uint8_t* msb = c.msb + b * c.msb_b + g * c.msb_g + slot * c.msb_c;
-      uint16_t* scale = c.scale + b * c.scale_b + g * c.scale_g + slot * c.scale_c;
-      if (!write_row(c, c.row + b * c.row_b + g * c.row_g, msb, lsb, scale)) return 1;
+  thread_local std::vector<int32_t> q;
+  thread_local std::vector<uint16_t> halves;
+  q.resize(c.width);
+  halves.resize(c.batch * c.groups);
+  const int low_bits = c.lsb ? kLsbBits : 0, bits = static_cast<int>(c.msb_bits) + low_bits;
+  const float largest = static_cast<float>((1 << (bits - 1)) - 1);
+  for (int64_t b = 0; b < c.batch; ++b) {
+    if (c.slot[b] < 0 || c.slot[b] >= c.slots) return 1;
+    for (int64_t g = 0; g < c.groups; ++g) {
+      const float* row = c.row + b * c.row_b + g * c.row_g;
+      uint32_t top = 0;  // magnitudes are ordered as their bits, NaN above all
+      for (int64_t d = 0; d < c.width; ++d) {
+        uint32_t pattern;
+        std::memcpy(&pattern, row + d, sizeof pattern);
+        top = std::max(top, pattern & 0x7fffffffu);
+      }
+      float size;
+      std::memcpy(&size, &top, sizeof size);
+      const uint16_t half = half_not_below(size / largest);
+      if (half >= 0x7c00) return 2;
+      halves[b * c.groups + g] = half;
     }
   }
+  for (int64_t b = 0; b < c.batch; ++b)
+    for (int64_t g = 0; g < c.groups; ++g) {
+      const float* row = c.row + b * c.row_b + g * c.row_g;
+      const uint16_t half = halves[b * c.groups + g];
+      const float scale = half_to_float(half), divisor = half ? scale : 1.0f;
+      for (int64_t d = 0; d < c.width; ++d) {
+        const float rounded = std::nearbyint(row[d] / divisor);
+        q[d] = static_cast<int32_t>(std::min(std::max(rounded, -largest - 1.0f), largest));
+      }
+      pack_plane(q.data(), c.width, static_cast<int>(c.msb_bits), low_bits,
+                 c.msb + b * c.msb_b + g * c.msb_g + c.slot[b] * c.msb_c);
+      if (c.lsb)
+        pack_digits(q.data(), c.width, kLsbBits, 0, c.lsb + b * c.lsb_b + g * c.lsb_g + c.slot[b] * c.lsb_c);
+      std::memcpy(c.scale + b * c.scale_b + g * c.scale_g + c.slot[b] * c.scale_c, &half, sizeof half);
+    }
   return 0;
 }

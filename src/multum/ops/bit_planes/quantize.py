@@ -7,10 +7,12 @@ import torch
 from jaxtyping import Float, Float16, Int, Int16
 from torch import Tensor
 
-from multum.core import invalid
+from multum.core import UserError, invalid
 
 LSB_BITS = 4
 """Width of the plane of least significant bits, in all five settings of the paper."""
+HALF_MAX = 65504.0
+"""The largest float16."""
 MOST_BITS = 16
 """The widest integer, MSBs and LSBs together."""
 
@@ -46,13 +48,16 @@ def quantize_rows(
     largest_integer = 2 ** (bits - 1) - 1
     scale = _rounded_up(wide.abs().amax(dim=-1).to(torch.float32) / largest_integer)
     if not bool(scale.isfinite().all()):
-        got = wide.abs().max().item()
-        raise invalid(
-            "rows", f"finite, and at most {65504 * largest_integer:.3g}", got, "look for NaN before"
-        )
+        raise no_scale(rows, bits)
     divisor = torch.where(scale == 0, 1.0, scale.to(wide.dtype)).unsqueeze(-1)
     q = (wide / divisor).round().clamp(-largest_integer - 1, largest_integer)
     return q.to(torch.int16), scale
+
+
+def no_scale(rows: Tensor, bits: int) -> UserError:
+    """The error for rows that are too large for a float16 scale, or not finite."""
+    limit = HALF_MAX * (2 ** (bits - 1) - 1)
+    return invalid("rows", f"finite, and at most {limit:.3g}", rows.abs().max().item(), "look for NaN before")
 
 
 def _rounded_up(exact: Float[Tensor, "*lead"]) -> Float16[Tensor, "*lead"]:

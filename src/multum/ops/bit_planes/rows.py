@@ -11,6 +11,7 @@ from jaxtyping import Float, Float16, Int, UInt8
 from torch import Tensor
 
 from multum.core import invalid
+from multum.ops.bit_planes import cpu
 from multum.ops.bit_planes.packing import pack, row_bytes, unpack
 from multum.ops.bit_planes.quantize import LSB_BITS, join, quantize_rows, split
 
@@ -109,8 +110,7 @@ class PlaneRows:
 
     def write(self, slot_B: Int[Tensor, " B"], row_BGD: Float[Tensor, "B G D"]) -> None:
         """Quantize one new row for each sequence and group into a slot, in place; axes are (B, G, C, ...)."""
-        from multum.ops.bit_planes import cpu
-
+        check_slots(slot_B, self.msb)
         if cpu.write_row(self, slot_B, row_BGD):
             return
         new = PlaneRows.quantize(row_BGD, self.msb_bits, two_planes=self.lsb is not None)
@@ -165,8 +165,15 @@ class FloatRows:
 
     def write(self, slot_B: Int[Tensor, " B"], row_BGD: Float[Tensor, "B G D"]) -> None:
         """Put one new row for each sequence and group into a slot, in place; axes are (B, G, C, D)."""
+        check_slots(slot_B, self.rows)
         batch = torch.arange(len(slot_B), device=slot_B.device)
         self.rows[batch, :, slot_B] = row_BGD.to(self.rows.dtype)
+
+
+def check_slots(slot_B: Int[Tensor, " B"], rows: Tensor) -> None:
+    """Refuse slots that rows (B, G, C, ...) do not have; on the CPU only, a device would have to be waited for."""
+    if slot_B.is_cpu and not all(0 <= slot < rows.shape[2] for slot in slot_B.tolist()):
+        raise invalid("slot", f"in 0..{rows.shape[2] - 1}", slot_B.tolist())
 
 
 Rows = PlaneRows | FloatRows

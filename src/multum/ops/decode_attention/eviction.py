@@ -42,7 +42,10 @@ def evict_lowest_reference(
     importance_BC: Float[Tensor, "B C"], protected_BC: Bool[Tensor, "B C"] | None, count_B: Int[Tensor, " B"]
 ) -> Int[Tensor, " B"]:
     """`evict_lowest` in plain torch."""
-    if importance_BC.shape[1] == 0:
+    num_slots = importance_BC.shape[1]
+    if bool((count_B > num_slots).any()):
+        raise invalid("count", f"in 0..{num_slots}", count_B)
+    if num_slots == 0:
         return torch.full_like(count_B, -1, dtype=torch.int64)
     used_BC = torch.arange(importance_BC.shape[1], device=importance_BC.device) < count_B[:, None]
     if bool((importance_BC.isnan() & used_BC).any()):

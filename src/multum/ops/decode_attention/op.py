@@ -192,11 +192,9 @@ def _decode(
     usual = (
         impl == "auto" and query.is_cpu and query.dtype in cpu.DTYPES and cpu.takes(key) and cpu.takes(value)
     )
-    if usual and cpu.library() is not None:
-        impl = "cpu"  # what `choose` would say, without making a list of all paths
-    else:
+    if not (usual and cpu.library() is not None):  # the list of all paths takes a while
         impl = choose(impl, query, implementations(key, value))
-    if impl == "cpu":
+    if impl in {"auto", "cpu"}:
         return cpu.decode_attention_cpu(query, key, value, count, group, threshold, num_values, scale)
     if group is None:
         num_groups = _parts(key)[0].shape[1]

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from multum.ops.bit_planes import Rows
+from multum.core import invalid
+from multum.ops.bit_planes import PlaneRows, Rows
 
 Outcome = tuple[Float[Tensor, "B H D"], Float[Tensor, "B C"], Bool[Tensor, "B H"], Int[Tensor, "B G"]]
 """Context, importance, flat heads, value rows read: the fields of `DecodeResult`."""
@@ -29,6 +30,7 @@ def decode_attention_reference(
     Computes in float32, or float64 for float64 queries. Of equal probabilities the lower slot's value row is used.
     """
     dtype = torch.promote_types(query_BHD.dtype, torch.float32)
+    _check_range(key, count_B, group_BH)
     query_BHD_wide, num_slots = query_BHD.to(dtype), key.dequantize(dtype=dtype).shape[2]
     used_BC = torch.arange(num_slots, device=count_B.device) < count_B[:, None]
     prob_BHC = _prob(query_BHD_wide, key.dequantize(use_lsb=False, dtype=dtype), used_BC, group_BH, scale)
@@ -49,6 +51,15 @@ def decode_attention_reference(
     groups = range(key.dequantize(dtype=dtype).shape[1])
     read_BG = [(chosen_BHC & (group_BH == group)[:, :, None]).any(dim=1).sum(dim=1) for group in groups]
     return context_BHD.to(query_BHD.dtype), prob_BHC.sum(dim=1), flat_BH, torch.stack(read_BG, dim=1)
+
+
+def _check_range(key: Rows, count_B: Int[Tensor, " B"], group_BH: Int[Tensor, "B H"]) -> None:
+    num_groups, num_slots = (key.msb if isinstance(key, PlaneRows) else key.rows).shape[1:3]
+    sound_B = (count_B >= 0) & (count_B <= num_slots)
+    sound_BH = (group_BH >= 0) & (group_BH < num_groups)
+    if not bool(sound_B.all() & sound_BH.all()):
+        limits = f"in 0..{num_slots} and in 0..{num_groups - 1}"
+        raise invalid("count and group", limits, (count_B, group_BH))
 
 
 def _of_heads(rows_BGCD: Float[Tensor, "B G C D"], group_BH: Int[Tensor, "B H"]) -> Float[Tensor, "B H C D"]:
