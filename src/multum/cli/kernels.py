@@ -34,15 +34,21 @@ class FastPath:
 
 def fast_paths() -> list[FastPath]:
     """Find the fast paths of this machine; a kernel that was never compiled here is compiled now."""
+    from multum.ops.bit_planes import cpu as bit_planes
+    from multum.ops.decode_attention import cpu as decode
     from multum.ops.fast_linear import fast_linears_available
     from multum.ops.fma_peak import peak
     from multum.ops.importance_attention import cpu
     from multum.ops.int8_linear import cpu as int8_linear
+    from multum.ops.memory_stream import stream
 
     linear = fast_linears_available()
     return [
         _native("importance_attention", Path(cpu.__file__).with_name("cpu.cpp")),
         _triton("importance_attention"),
+        _native("decode_attention", decode.SOURCE),
+        _triton("decode_attention"),
+        _native("bit_planes", bit_planes.SOURCE),
         FastPath(
             operation="linear layers",
             path="oneDNN",
@@ -53,6 +59,7 @@ def fast_paths() -> list[FastPath]:
         ),
         _native("int8_linear", int8_linear.SOURCE),
         _native("fma_peak", peak.SOURCE),
+        _native("memory_stream", stream.SOURCE),
     ]
 
 
