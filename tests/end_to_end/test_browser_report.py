@@ -135,9 +135,21 @@ def test_pointing_at_a_word_tells_its_fate(browser, pages: dict[str, Path]) -> N
     assert not note_of(browser).is_displayed()
 
 
+def test_pointing_at_a_token_tells_its_fate(browser, pages: dict[str, Path]) -> None:
+    from selenium.webdriver import ActionChains
+
+    show(browser, pages["demo"])
+    browser.execute_script("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    token = browser.find_element("css selector", ".passage.tokens > span:nth-child(9)")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", token)
+    ActionChains(browser).move_to_element(token).perform()
+    assert note_of(browser).text.startswith(token.text)
+    assert "cumulative importance" in note_of(browser).text
+
+
 def test_tapping_a_word_on_a_phone_tells_its_fate_inside_the_screen(browser, pages: dict[str, Path]) -> None:
     show(browser, pages["demo"], width=PHONE)
-    words = browser.find_elements("css selector", ".passage:not(.short) span[data-importance]")
+    words = browser.find_elements("css selector", ".passage:not(.short, .tokens) span[data-importance]")
     for word in (words[8], words[-2]):
         browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", word)
         box = word.rect
