@@ -26,12 +26,16 @@ SCHEDULES: dict[str, GenerationSchedule] = {
     "values": GenerationSchedule(tokens=COUNTS, values=VALUES),
     "bits": GenerationSchedule(quantization=ProgressiveQuantization(msb_bits=6, threshold=0.5, rotate=True)),
     "tokens and bits": GenerationSchedule(tokens=RATIOS, quantization=COARSE),
+    "centred": GenerationSchedule(
+        values=VALUES,
+        quantization=ProgressiveQuantization(msb_bits=4, value_bits=4, threshold=0.5, centre=True),
+    ),
     "heads": GenerationSchedule(heads=HeadSchedule(keep_ratios=(1.0, 0.75, 0.75, 0.25))),
     "all dials": GenerationSchedule(
         tokens=COUNTS,
         heads=HeadSchedule(keep_ratios=(1.0, 0.75, 0.5, 0.25)),
         values=VALUES,
-        quantization=COARSE,
+        quantization=replace(COARSE, centre=True),
     ),
 }
 PARTS = (16, 1, 1, 1, 4, 1, 1)

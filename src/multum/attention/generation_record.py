@@ -15,6 +15,7 @@ from typing import Any
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from multum.attention.cache_centre import Centre
 from multum.attention.layer_record import LayerRecord
 from multum.attention.quantization_schedule import LSB_BITS
 from multum.attention.sparse_schedule import GenerationSchedule
@@ -39,6 +40,8 @@ class LayerShape:
     """Bytes of its second plane."""
     value_bytes: int
     """Bytes of a value, scale included."""
+    centre_bytes: int
+    """Bytes of the means of a group's keys and values, which every step reads; 0 where rows are not centred."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,12 @@ class ForwardFacts:
 
 
 def layer_shape(
-    stage: int, heads: Sequence[Sequence[int]], group_slots: Sequence[Sequence[int]], key: Rows, value: Rows
+    stage: int,
+    heads: Sequence[Sequence[int]],
+    group_slots: Sequence[Sequence[int]],
+    key: Rows,
+    value: Rows,
+    centre: Centre | None,
 ) -> LayerShape:
     """Read a layer's shape off its rows."""
     msb_bytes = key.bytes_per_row(use_lsb=False)
@@ -97,6 +105,7 @@ def layer_shape(
         msb_bytes=msb_bytes,
         lsb_bytes=key.bytes_per_row(use_lsb=True) - msb_bytes,
         value_bytes=value.bytes_per_row(use_lsb=False),
+        centre_bytes=0 if centre is None else 2 * centre.key_BG1D[0, 0].nbytes,
     )
 
 
@@ -163,10 +172,14 @@ def bytes_read(facts: ForwardFacts) -> tuple[int, ...]:
     for index, layer in enumerate(facts.layers):
         if not facts.is_step:
             assert facts.held_SB is not None
-            row_bytes = layer.msb_bytes + layer.lsb_bytes + layer.value_bytes
-            read.append(int(facts.held_SB[layer.stage].sum()) * layer.num_groups * row_bytes)
+            held, row_bytes = (
+                facts.held_SB[layer.stage],
+                layer.msb_bytes + layer.lsb_bytes + layer.value_bytes,
+            )
+            centre_bytes = int((held > 0).sum()) * layer.centre_bytes
+            read.append((int(held.sum()) * row_bytes + centre_bytes) * layer.num_groups)
             continue
-        total = 0
+        total = len(layer.group_slots) * layer.num_groups * layer.centre_bytes
         for sequence, slots in enumerate(layer.group_slots):
             flags = flat[index][sequence]
             flat_groups = {slot for slot, is_flat in zip(slots, flags, strict=True) if is_flat}

@@ -179,26 +179,36 @@ class _Twin:
         """Probabilities and context of one row of one head, and whether it was flat."""
         keys, values = key_ND[seen], value_ND[seen]
         progressive = self.schedule.quantization
+        mean_key_D, mean_value_D = self._means(key_ND), self._means(value_ND)
         if progressive is None or not self.is_step:
             if progressive is not None and self.start > 0:
                 old = torch.tensor([j < self.start for j in seen])
-                keys = torch.where(old[:, None], _rounded(keys, progressive, key=True, lsb=True), keys)
-                values = torch.where(old[:, None], _rounded(values, progressive, key=False), values)
+                keys_then = _rounded(keys - mean_key_D, progressive, key=True, lsb=True) + mean_key_D
+                values_then = _rounded(values - mean_value_D, progressive, key=False) + mean_value_D
+                keys = torch.where(old[:, None], keys_then, keys)
+                values = torch.where(old[:, None], values_then, values)
             prob, flat = (scale * (keys @ query_D)).softmax(dim=0), False
         else:
-            coarse = _rounded(keys, progressive, key=True, lsb=False)
+            coarse = _rounded(keys - mean_key_D, progressive, key=True, lsb=False) + mean_key_D
             prob = (scale * (coarse @ query_D)).softmax(dim=0)
             flat = prob.max().item() < progressive.threshold or progressive.threshold == 1.0
             if flat:
-                fine = _rounded(keys, progressive, key=True, lsb=True)
+                fine = _rounded(keys - mean_key_D, progressive, key=True, lsb=True) + mean_key_D
                 prob = (scale * (fine @ query_D)).softmax(dim=0)
-            values = _rounded(values, progressive, key=False)
-        weights = prob.clone()
+            values = _rounded(values - mean_value_D, progressive, key=False) + mean_value_D
+        values = values.clone()
         if self.schedule.values is not None and self.is_step:
             count = self.schedule.values.num_values(layer, len(seen))
             ranked = sorted(range(len(seen)), key=lambda place: -prob[place].item())
-            weights[ranked[count:]] = 0.0
-        return prob, weights @ values, flat
+            values[ranked[count:]] = mean_value_D
+        return prob, prob @ values, flat
+
+    def _means(self, rows_ND: Tensor) -> Tensor:
+        """The mean of the first forward's rows where rows are centred, else zero: what a row left out counts as."""
+        bits = self.schedule.quantization
+        if bits is None or not bits.centre:
+            return torch.zeros_like(rows_ND[0])
+        return rows_ND[: self.num_prompt].mean(dim=0).bfloat16().to(rows_ND.dtype)
 
     def _prune_heads(self, layer: int, magnitude: list[float]) -> None:
         """After a layer of the prompt, the next one computes the best heads only; later forwards keep to them."""

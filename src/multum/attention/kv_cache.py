@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from multum.attention.cache_centre import Centre, centre_of
 from multum.attention.cache_pruning import CachedTokens, Stage, stage_mask
 from multum.attention.cache_readmission import ReadmittingTokens
 from multum.attention.cache_schedule import CacheSchedule
@@ -56,6 +57,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         self.received_BS: Tensor | None = None
         self.result: DecodeResult | None = None
         self.turn_DD: Tensor | None = None
+        self.centre: Centre | None = None
         self.num_slots = 0
         self._held_bytes: int | None = None
 
@@ -137,7 +139,10 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         )
         self.received_BS = self.result.importance_BC
         self.tokens.add_at_once(self.number, self.received_BS)
-        return self._turned(self.result.context_BHD)[:, :, None]
+        context_BHD = self._turned(self.result.context_BHD)
+        if self.centre is not None:
+            context_BHD = context_BHD + self.centre.value_of_heads(group_BH, query_BHQD.shape[1])
+        return context_BHD[:, :, None]
 
     def _attend_rows(
         self, query_BHQD: Tensor, scale: float | None, group_BH: Tensor | None
@@ -148,9 +153,9 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         assert value_BGSD is not None
         mask_BS = self.tokens.new_mask_BQ
         if self.key is not None and self.value is not None:
-            dtype = key_BGSD.dtype
-            key_BGSD = torch.cat([self._turned(self.key.dequantize(dtype=dtype)), key_BGSD], dim=2)
-            value_BGSD = torch.cat([self._turned(self.value.dequantize(dtype=dtype)), value_BGSD], dim=2)
+            key_BGSD = torch.cat([self._restored(self.key, key_BGSD.dtype, is_key=True), key_BGSD], dim=2)
+            old_BGCD = self._restored(self.value, value_BGSD.dtype, is_key=False)
+            value_BGSD = torch.cat([old_BGCD, value_BGSD], dim=2)
             mask_BS = torch.cat([stage_mask(self.stage), mask_BS], dim=1)
         if group_BH is not None:
             batch_B1 = torch.arange(len(group_BH), device=group_BH.device)[:, None]
@@ -174,6 +179,10 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
     def keep(self, index_BK: Int[Tensor, "B K"]) -> None:
         """End a forward of several rows: copy the chosen rows into storage of their own, let go of the rest."""
         new = self.new_key_BGQD, self.new_value_BGQD
+        if self.quantization is not None and self.quantization.centre and self.key is None:
+            assert new[0] is not None
+            assert new[1] is not None
+            self.centre = centre_of(new[0], new[1], self.tokens.new_mask_BQ)
         index_B1K = index_BK[:, None]
         kept: list[Rows] = []
         for old, new_BGQD in zip((self.key, self.value), new, strict=True):
@@ -197,6 +206,9 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
             self.key, self.value = (with_more_slots(rows, missing) for rows in (self.key, self.value))
             self.num_slots += missing
             self._held_bytes = None
+        if self.centre is not None:
+            key_BGD = key_BGD - self.centre.key_BG1D[:, :, 0]
+            value_BGD = value_BGD - self.centre.value_BG1D[:, :, 0]
         self.key.write(stage.slot_B, self._turned(key_BGD))
         self.value.write(stage.slot_B, self._turned(value_BGD))
 
@@ -204,7 +216,16 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         if self.quantization is None:
             return FloatRows(rows=rows_BGKD.contiguous())
         bits = self.quantization.msb_bits if is_key else self.quantization.value_bits
+        if self.centre is not None:
+            rows_BGKD = rows_BGKD - (self.centre.key_BG1D if is_key else self.centre.value_BG1D)
         return PlaneRows.quantize(self._turned(rows_BGKD), bits, two_planes=is_key)
+
+    def _restored(self, rows: Rows, dtype: torch.dtype, *, is_key: bool) -> Float[Tensor, "B G C D"]:
+        """Stored rows as the model knows them: numbers again, turned back, their mean added."""
+        rows_BGCD = self._turned(rows.dequantize(dtype=dtype))
+        if self.centre is None:
+            return rows_BGCD
+        return rows_BGCD + (self.centre.key_BG1D if is_key else self.centre.value_BG1D)
 
     def _turned(self, rows: Tensor) -> Tensor:
         return rows if self.turn_DD is None else rows @ self.turn_DD
@@ -223,6 +244,8 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
                 yield from (t for t in (rows.msb, rows.lsb, rows.scale) if t is not None)
             elif rows is not None:
                 yield rows.rows
+        if self.centre is not None:
+            yield from (self.centre.key_BG1D, self.centre.value_BG1D)
         yield from (t for t in (self.new_key_BGQD, self.new_value_BGQD) if t is not None)
 
     def take_sequences(self, index_B: Int[Tensor, " b"]) -> None:
@@ -231,6 +254,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
             self.key, self.value = (
                 of_every_tensor(rows, lambda t: t.index_select(0, index_B)) for rows in (self.key, self.value)
             )
+            self.centre = None if self.centre is None else self.centre.take_sequences(index_B)
             self._held_bytes = None
 
 
@@ -373,7 +397,7 @@ class SparseCache(Cache):  # type: ignore[misc]
                 living = self.heads.living.get(layer.number)
                 heads = everybody if living is None else living.head_BK.tolist()
                 slots = own_group if living is None else living.slot_BK.tolist()
-                shapes.append(layer_shape(stage, heads, slots, layer.key, layer.value))
+                shapes.append(layer_shape(stage, heads, slots, layer.key, layer.value, layer.centre))
             self._shapes = tuple(shapes)
         return self._shapes
 

@@ -32,6 +32,9 @@ class ProgressiveQuantization:
     rotate: bool = False
     """Whether queries, keys and values are turned by an orthonormal Hadamard matrix before they are rounded, which
     spreads outliers over the channels and leaves every product as it was. Not in the paper."""
+    centre: bool = False
+    """Whether the prompt's mean key and mean value are stored once and taken from every row before it is rounded: the
+    same bits round finer, and value rows that are left out count as the mean value, not as zero. Not in the paper."""
 
     def __post_init__(self) -> None:
         for name in ("msb_bits", "value_bits"):
