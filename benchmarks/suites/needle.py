@@ -29,7 +29,7 @@ BUDGETS = (0.2, 0.1)
 """Bytes that the compressed cache may hold, as parts of a dense float32 cache."""
 OBSERVED_ROWS = 64
 """Rows at the end of the text whose attention decides, for SnapKV (its default) and for ours."""
-BITS = ProgressiveQuantization(msb_bits=6, value_bits=6, threshold=0.1, rotate=True)
+BITS = ProgressiveQuantization(msb_bits=6, value_bits=6, threshold=0.1, rotate=True, centre=True)
 KVPRESS = ENVIRONMENTS["kvpress"]
 
 Readings = Mapping[str, Latency | float]
