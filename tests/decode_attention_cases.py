@@ -161,13 +161,28 @@ def _integers(packed: np.ndarray, bits: int, width: int) -> np.ndarray:
 
 
 INTERPRETED: tuple[dict[str, object], ...] = (
-    {"slots": 5, "width": 16},
-    {"slots": 37, "width": 64, "key_bits": 4, "value_bits": 4, "threshold": 0.2},
-    {"slots": 70, "width": 20, "key_bits": 6, "value_bits": 6, "threshold": 1.0, "heads": 6},
-    {"slots": 33, "width": 80, "key_bits": 10, "value_bits": 10, "num_values": 7, "regroup": True},
-    {"slots": 20, "width": 32, "key_bits": 12, "value_bits": 12, "threshold": 0.15, "num_values": 3},
-    {"slots": 1, "width": 64, "key_bits": FLOAT, "value_bits": FLOAT},
-    {"slots": 66, "width": 64, "key_bits": FLOAT, "value_bits": 8, "num_values": 9, "heads": 6},
+    {"slots": 37, "width": 64, "key_bits": 4, "value_bits": 4, "threshold": 0.2, "heads": 2},
+    {"slots": 70, "width": 20, "key_bits": 6, "value_bits": 6, "threshold": 1.0, "batch": 1},
+    {
+        "slots": 33,
+        "width": 80,
+        "key_bits": 10,
+        "value_bits": 10,
+        "num_values": 7,
+        "regroup": True,
+        "heads": 3,
+    },
+    {
+        "slots": 20,
+        "width": 32,
+        "key_bits": 12,
+        "value_bits": 12,
+        "threshold": 0.3,
+        "num_values": 3,
+        "heads": 2,
+    },
+    {"slots": 1, "width": 16, "key_bits": 8, "value_bits": 8, "heads": 2},
+    {"slots": 66, "width": 64, "key_bits": FLOAT, "value_bits": FLOAT, "num_values": 9, "batch": 1},
 )
 """Problems for the interpreter, where every number takes its time."""
 

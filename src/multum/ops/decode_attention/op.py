@@ -87,7 +87,15 @@ def implementations(key: Rows | None = None, value: Rows | None = None) -> dict[
         "cpu": Implementation(
             device="cpu", dtypes=cpu.DTYPES if reads else (), available=lambda: cpu.library() is not None
         ),
+        "triton": Implementation(device="cuda", dtypes=cpu.DTYPES, available=has_triton),
     }
+
+
+def has_triton() -> bool:
+    """Whether Triton can be imported."""
+    from importlib.util import find_spec
+
+    return find_spec("triton") is not None
 
 
 def _is_plain_call(query: Tensor) -> bool:
@@ -196,6 +204,10 @@ def _decode(
         impl = choose(impl, query, implementations(key, value))
     if impl in {"auto", "cpu"}:
         return cpu.decode_attention_cpu(query, key, value, count, group, threshold, num_values, scale)
+    if impl == "triton":
+        from multum.ops.decode_attention.triton import decode_attention_triton
+
+        return decode_attention_triton(query, key, value, count, group, threshold, num_values, scale)
     if group is None:
         num_groups = _parts(key)[0].shape[1]
         group = default_groups(query.shape[0], query.shape[1], num_groups, device=query.device)
