@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.peers import ENVIRONMENTS
 from benchmarks.places import RUNS, load_suite, result_path
 from benchmarks.registry import Case, Figure, Setting, Suite
 from benchmarks.schema import (
@@ -57,6 +58,8 @@ def measure_suite(
     """
     cases = suite.choose(names)
     source = provenance(seed=setting.seed, device=setting.device)
+    if suite.peers:
+        source["peers"] = {name: ENVIRONMENTS[name].versions() for name in suite.peers}
     kept = (
         ()
         if not names or setting.quick

@@ -199,6 +199,9 @@ class Suite:
     devices: tuple[Device, ...] = ("cpu",)
     """Where it can be measured; the first is the usual one."""
 
+    peers: tuple[str, ...] = ()
+    """Environments of `benchmarks.peers` that its cases use; their versions stand in the results."""
+
     num_threads: int = 1
     """Threads of torch."""
 

@@ -5,6 +5,7 @@ project's own environment. Their environments see the project's packages behind 
 all of them, and only what differs is installed a second time.
 """
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -64,6 +65,17 @@ class PeerEnvironment:
         """How to get the environment."""
         return f"run python -m benchmarks.peers install {self.name}"
 
+    def versions(self) -> dict[str, str]:
+        """Versions of what is compared, as this environment has them; empty where it is not installed."""
+        if not self.installed:
+            return {}
+        places = [str(self._packages_folder), sysconfig.get_paths()["purelib"]]  # its own come first
+        found = {
+            name: next(iter(importlib.metadata.distributions(name=name, path=places)), None)
+            for name in self.packages
+        }
+        return {name: it.version for name, it in found.items() if it is not None}
+
     def install(self) -> None:
         """Make the environment, or bring it to these requirements.
 
@@ -81,9 +93,13 @@ class PeerEnvironment:
 
     def _borrow(self) -> None:
         """Let the environment see the project's packages behind its own."""
+        text = sysconfig.get_paths()["purelib"] + "\n"
+        (self._packages_folder / BORROWED).write_text(text, encoding="utf-8")
+
+    @property
+    def _packages_folder(self) -> Path:
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        own = self.folder / "lib" / version / "site-packages"
-        (own / BORROWED).write_text(sysconfig.get_paths()["purelib"] + "\n", encoding="utf-8")
+        return self.folder / "lib" / version / "site-packages"
 
 
 ENVIRONMENTS = {

@@ -196,6 +196,7 @@ BERT = "attention.bert_base_384_b8_keep33"
 SUITE = Suite(
     name="encoder",
     about="BERT-Base at a third of the tokens, against torch, ONNX Runtime and OpenVINO",
+    peers=("runtimes",),
     cases=(
         _torch_case(1),
         _torch_case(2),

@@ -210,6 +210,7 @@ SETTING = "4,096 tokens of context, the setting that costs 1 % of perplexity, 16
 SUITE = Suite(
     name="generation",
     about="SmolLM2-135M: tokens per second at 4,096 tokens of context, against transformers and llama.cpp",
+    peers=("caches", "llama_cpp"),
     cases=(
         Case(
             name="generate_4096",

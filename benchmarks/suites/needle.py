@@ -158,6 +158,7 @@ SUITE = Suite(
     name="needle",
     about="A fact hidden in 4,096 tokens of WikiText, ours against SnapKV at equal bytes",
     num_threads=2,
+    peers=("kvpress",),
     cases=(
         Case(
             name="needle_4096",

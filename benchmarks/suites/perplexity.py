@@ -273,6 +273,7 @@ HOW = (
 SUITE = Suite(
     name="perplexity",
     about="SmolLM2-135M on WikiText-2: perplexity against bytes of cache read, ours and other people's",
+    peers=("caches", "turboquant", "kvpress"),
     cases=(
         Case(
             name="ours",
