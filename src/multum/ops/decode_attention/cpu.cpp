@@ -219,18 +219,12 @@ inline Vec fold_parts(const Vec* part) { return part[0]; }
 struct Rows {
   const uint8_t *first, *low;
   const uint16_t* scale;  // null for floats
-  int64_t step, low_step, width, count, row_bytes;
+  int64_t step, low_step, width, count, row_bytes, ahead;  // ahead: rows in kAhead bytes
   int bits;
 };
 
-// Asks for a row that is kAhead bytes further on: of these rows (by a list, if there is one), or of the ones read next.
-inline void ask_ahead(const Rows& rows, const int32_t* list, int64_t num, int64_t at, const Rows& next) {
-  const int64_t row = at + kAhead / rows.step;
-  const bool here = row < num;
-  if (!here && row - num >= next.count) return;
-  const Rows& from = here ? rows : next;
-  const uint8_t* start = from.first + (!here ? row - num : list ? list[row] : row) * from.step;
-  for (int64_t byte = 0; byte < from.row_bytes; byte += 64) __builtin_prefetch(start + byte, 0, 2);
+inline void ask(const uint8_t* start, int64_t num_bytes) {
+  for (int64_t byte = 0; byte < num_bytes; byte += 64) __builtin_prefetch(start + byte, 0, 2);
 }
 
 // Products of kLanes rows from `row` on with NH query rows; beyond the last row the last one is taken again.
@@ -273,7 +267,13 @@ void mix_rows(const Rows& rows, const Rows* next, const int32_t* list, int64_t n
     for (int v = 0; v < NV; ++v) sum[h][v] = load(out + h * out_step + e + v * kLanes);
   for (int64_t i = 0; i < num; ++i) {
     const uint8_t* at = rows.first + list[i] * rows.step;
-    if (next && e == 0) ask_ahead(rows, list, left, i, *next);
+    if (next && e == 0) {
+      const int64_t ahead = i + rows.ahead;
+      if (ahead < left)
+        ask(rows.first + list[ahead] * rows.step, rows.row_bytes);
+      else if (ahead - left < next->count)
+        ask(next->first + (ahead - left) * next->step, next->row_bytes);
+    }
     Vec value[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) value[v] = numbers<Bits, false>(at, nullptr, e + v * kLanes, rows.width);
@@ -348,7 +348,7 @@ struct Place {
     const uint8_t* scales = scale ? scale + b * scale_b + g * scale_g : nullptr;
     return {first + b * first_b + g * first_g, low ? low + b * low_b + g * low_g : nullptr,
             reinterpret_cast<const uint16_t*>(scales), first_c, low_c, width, count,
-            width * bits / 8, static_cast<int>(bits)};
+            width * bits / 8, kAhead / std::max<int64_t>(first_c, 1), static_cast<int>(bits)};
   }
 };
 
@@ -382,7 +382,7 @@ Rows as_floats(const Rows& rows, int64_t first, int64_t num, bool low, const int
     unpack_row(rows.bits, rows.first + row * rows.step, low ? rows.low + row * rows.low_step : nullptr, rows.width,
                &floats[i * padded]);
   }
-  return {reinterpret_cast<const uint8_t*>(floats.data()), nullptr, nullptr, padded * 4, 0, padded, num, padded * 4, kFloat};
+  return {reinterpret_cast<const uint8_t*>(floats.data()), nullptr, nullptr, padded * 4, 0, padded, num, padded * 4, 0, kFloat};
 }
 
 // Scales of kLanes rows from `row` on; 1 for floats.
@@ -403,7 +403,11 @@ void score_heads(const Rows& keys, const Rows& next, bool low, int64_t head, int
   const Dot dot = find_dot(fast ? keys.bits : kFloat, fast && low, num);
   for (int64_t row = 0; row < padded; row += kLanes) {
     float* out = &s.score[head * padded + row];
-    for (int i = 0; i < kLanes; ++i) ask_ahead(keys, nullptr, padded, row + i, next);
+    const int64_t ahead = row + keys.ahead;  // rows that are asked for: of these keys, or of what is read after them
+    if (ahead < padded)
+      ask(keys.first + ahead * keys.step, kLanes * keys.step);
+    else if (ahead - padded < next.count)
+      ask(next.first + (ahead - padded) * next.step, kLanes * next.step);
     if (fast)
       dot(keys, row, query, padded_width, out, padded);
     else
