@@ -1,7 +1,7 @@
 // Attention of one new query row per sequence over a cache of quantized rows (SpAtten, sections III-A, III-C, III-D)
 //
-// A unit of work is one group of heads of one sequence: its keys are read once, in the order of memory, for all heads of
-// the group, then its values. Rows are unpacked in registers; nothing dequantized is ever stored. Whatever the number of
+// A unit of work is one group of heads of one sequence: its keys are read once, in the order of memory, for all heads
+// of the group, then its values. Rows are unpacked in registers; nothing dequantized is stored. Whatever the number of
 // threads, a unit is one thread's and the units' importance is added in their order: the same bits in every run.
 //
 // Shape letters: B sequences, H heads, G groups, C slots, D head width. Strides of caches are in bytes.
@@ -164,8 +164,8 @@ void unpack_row(int bits, const uint8_t* row, const uint8_t* low, int64_t width,
 
 // --- vectors of floats ----------------------------------------------------------------------------------------------
 
-// 2^x for x <= 0 to about 1e-7: nearest integer by the rounding constant, a polynomial on [-1/2, 1/2], exponent bits. Below
-// 2^-80 nothing gets smaller: numbers near the end of float's range cost a hundred times as much and change no result.
+// 2^x for x <= 0 to about 1e-7: nearest integer by the rounding constant, a polynomial on [-1/2, 1/2], exponent bits.
+// Below 2^-80 nothing gets smaller: numbers near the end of float's range cost a hundred times as much and change no result.
 inline Vec exp2_vec(Vec x) {
   const Vec round = splat(12582912.0f);  // 1.5 * 2^23
   x = larger(x, splat(-80.0f));
@@ -191,8 +191,10 @@ inline Vec fold_four(Vec a, Vec b, Vec c, Vec d) {
                             _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd))));
 }
 inline Vec fold_parts(const Vec* part) {  // four results of fold_four to the sums of 16 vectors
-  const __m512 lower = _mm512_add_ps(_mm512_shuffle_f32x4(part[0], part[1], 0x88), _mm512_shuffle_f32x4(part[0], part[1], 0xdd));
-  const __m512 upper = _mm512_add_ps(_mm512_shuffle_f32x4(part[2], part[3], 0x88), _mm512_shuffle_f32x4(part[2], part[3], 0xdd));
+  const __m512 lower = _mm512_add_ps(_mm512_shuffle_f32x4(part[0], part[1], 0x88),
+                                     _mm512_shuffle_f32x4(part[0], part[1], 0xdd));
+  const __m512 upper = _mm512_add_ps(_mm512_shuffle_f32x4(part[2], part[3], 0x88),
+                                     _mm512_shuffle_f32x4(part[2], part[3], 0xdd));
   return (Vec)_mm512_add_ps(_mm512_shuffle_f32x4(lower, upper, 0x88), _mm512_shuffle_f32x4(lower, upper, 0xdd));
 }
 #elif defined(__AVX2__)
@@ -255,11 +257,11 @@ void dot_rows(const Rows& rows, int64_t row, const float* query, int64_t query_s
   for (int h = 0; h < NH; ++h) store(out + h * out_step, fold_parts(part[h]));
 }
 
-// out[h][e ..] += sum over listed rows of weight[h][row] * row, for NV vectors of channels. `left` rows are listed in all;
-// `next` is read after them, null where nothing is to be asked for.
+// out[h][e ..] += sum over listed rows of weight[h][row] * row, for NV vectors of channels. `left` rows are listed
+// in all; `next` is read after them, null where nothing is to be asked for.
 template <int Bits, int NH, int NV>
-void mix_rows(const Rows& rows, const Rows* next, const int32_t* list, int64_t num, int64_t left, const float* weight, int64_t weight_step, int64_t e,
-              float* out, int64_t out_step) {
+void mix_rows(const Rows& rows, const Rows* next, const int32_t* list, int64_t num, int64_t left, const float* weight,
+              int64_t weight_step, int64_t e, float* out, int64_t out_step) {
   Vec sum[NH][NV];
 #pragma GCC unroll 4
   for (int h = 0; h < NH; ++h)
@@ -364,7 +366,7 @@ struct Call {
   double threshold, scale;
 };
 
-constexpr int64_t kBlock = 64;  // rows unpacked together where registers cannot take them, or mixed before the next channels
+constexpr int64_t kBlock = 64;  // rows that are mixed before the next channels, or unpacked together
 
 // What one thread owns, reused from call to call.
 struct Scratch {
@@ -382,7 +384,8 @@ Rows as_floats(const Rows& rows, int64_t first, int64_t num, bool low, const int
     unpack_row(rows.bits, rows.first + row * rows.step, low ? rows.low + row * rows.low_step : nullptr, rows.width,
                &floats[i * padded]);
   }
-  return {reinterpret_cast<const uint8_t*>(floats.data()), nullptr, nullptr, padded * 4, 0, padded, num, padded * 4, 0, kFloat};
+  const uint8_t* start = reinterpret_cast<const uint8_t*>(floats.data());
+  return {start, nullptr, nullptr, padded * 4, 0, padded, num, padded * 4, 0, kFloat};
 }
 
 // Scales of kLanes rows from `row` on; 1 for floats.
@@ -394,8 +397,9 @@ inline Vec scales_at(const Rows& rows, int64_t row) {
   return load_half(tail);
 }
 
-// Scores, in units of log 2, of `num` query rows of the scratch (from `head` on) with all keys; `next` is read after them.
-void score_heads(const Rows& keys, const Rows& next, bool low, int64_t head, int num, int64_t padded_width, int64_t padded, Scratch& s) {
+// Scores, in units of log 2, of `num` query rows of the scratch (from `head` on) with all keys; `next` is read after.
+void score_heads(const Rows& keys, const Rows& next, bool low, int64_t head, int num, int64_t padded_width,
+                 int64_t padded, Scratch& s) {
   const bool fast = keys.width % (kLanes * shares_of(keys.bits, low)) == 0;
   const bool middle = keys.low && !low;  // ((msb << 4) + 8) * scale
   const float factor = middle ? 16.0f : 1.0f;
@@ -454,8 +458,8 @@ int64_t num_reaching(const float* row, int64_t padded, int32_t pattern) {
   return total;
 }
 
-// Puts -1 in place of all probabilities but the `keep` largest; of equal ones the lower slots stay. The least that stays
-// is found bit by bit, from the top; a NaN stays.
+// Puts -1 in place of all probabilities but the `keep` largest; of equal ones the lower slots stay. The least that
+// stays is found bit by bit, from the top; a NaN stays.
 void keep_largest(float* row, int64_t count, int64_t padded, int64_t keep) {
   if (keep >= count) return;
   if (keep <= 0) return void(std::fill(row, row + padded, -1.0f));
@@ -473,7 +477,8 @@ void keep_largest(float* row, int64_t count, int64_t padded, int64_t keep) {
     if (row[j] == lowest) row[j] = -1.0f, --extra;
 }
 
-void mix_heads(const Rows& values, const Rows& next, int64_t head, int num, int64_t padded_width, int64_t padded, Scratch& s) {
+void mix_heads(const Rows& values, const Rows& next, int64_t head, int num, int64_t padded_width, int64_t padded,
+               Scratch& s) {
   const std::vector<int32_t>& list = s.list;
   const bool fast = values.width % (kLanes * shares_of(values.bits, false)) == 0;
   const int bits = fast ? values.bits : kFloat;

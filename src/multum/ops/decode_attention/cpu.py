@@ -5,9 +5,11 @@ A call reads less than a megabyte, so what Python adds counts: one structure is 
 
 import ctypes
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from struct import Struct
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,14 +51,15 @@ def decode_attention_cpu(
     """Context, importance, flat heads and value rows read, by the compiled kernel."""
     wide = query if query.dtype is torch.float32 else query.float()
     wide = wide if wide.stride(2) == 1 else wide.contiguous()
-    key, value = _with_whole_rows(key), _with_whole_rows(value)
-    (batch, heads, width), (groups, slots) = query.shape, _grid(key)
+    keys, key_place = _place(key)  # the tensors are alive until the call is over
+    _values, value_place = _place(value)
+    (batch, heads, width), (_, groups, slots, _) = query.shape, keys[0].shape
     context, importance = torch.empty(batch, heads, width), torch.empty(batch, slots)
     flat = torch.empty(batch, heads, dtype=torch.bool)
     value_rows = torch.empty(batch, groups, dtype=torch.int64)
-    integers = _whole(count), _whole(group), _whole(num_values)  # alive until the call is over
+    integers = _integers(count), _integers(group), _integers(num_values)  # alive until the call is over
     call = _CALL.pack(
-        wide.data_ptr(), wide.stride(0), wide.stride(1), *_place(key), *_place(value),
+        wide.data_ptr(), wide.stride(0), wide.stride(1), *key_place, *value_place,
         *[0 if t is None else t.data_ptr() for t in integers],
         context.data_ptr(), importance.data_ptr(), flat.data_ptr(), value_rows.data_ptr(),
         batch, heads, groups, slots, width, torch.get_num_threads(), threshold, scale,
@@ -68,18 +71,19 @@ def decode_attention_cpu(
 
 def takes_importance(importance: Tensor, protected: Tensor | None, count: Tensor) -> bool:
     """Whether `evict_lowest_cpu` takes these tensors: on the CPU, float32, last axis contiguous."""
-    tensors = (importance, count) if protected is None else (importance, count, protected)
-    if any(type(t) is not Tensor or not t.is_cpu for t in tensors) or torch.compiler.is_compiling():
+    if type(importance) is not Tensor or not importance.is_cpu or torch.compiler.is_compiling():
         return False
     if importance.dtype is not torch.float32 or importance.stride(1) != 1 or library() is None:
         return False
-    return protected is None or (protected.dtype is torch.bool and protected.stride(1) == 1)
+    return count.is_cpu and (
+        protected is None or (protected.dtype is torch.bool and protected.stride(1) == 1)
+    )
 
 
 def evict_lowest_cpu(importance: Tensor, protected: Tensor | None, count: Tensor) -> Tensor | None:
     """The slots that go; None where there is a NaN among the importance in use."""
     batch, slots = importance.shape
-    slot, whole = torch.empty(batch, dtype=torch.int64), _whole(count)
+    slot, whole = torch.empty(batch, dtype=torch.int64), _integers(count)
     assert whole is not None
     keep = (0, 0) if protected is None else (protected.data_ptr(), protected.stride(0))
     place = importance.data_ptr(), importance.stride(0), *keep
@@ -101,44 +105,32 @@ def _functions() -> tuple[Callable[..., int], Callable[..., int]]:
     return attend, evict
 
 
-def _whole(integers: Tensor | None) -> Tensor | None:
-    if integers is None or (integers.dtype is torch.int64 and integers.is_contiguous()):
-        return integers
-    return integers.long().contiguous()
+def _integers(tensor: Tensor | None) -> Tensor | None:
+    if tensor is None or (tensor.dtype is torch.int64 and tensor.is_contiguous()):
+        return tensor
+    return tensor.long().contiguous()
 
 
-def _grid(rows: Rows) -> tuple[int, int]:
-    groups, slots = (rows.msb if isinstance(rows, PlaneRows) else rows.rows).shape[1:3]
-    return groups, slots
+def _whole(tensor: Tensor | None) -> Any:
+    return None if tensor is None else tensor.contiguous()
 
 
-def _with_whole_rows(rows: Rows) -> Rows:
-    """The same rows with contiguous last axes, copied only where they are not."""
+def _place(rows: Rows) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """Tensors with contiguous last axes, copied where they are not, and the C++ struct `Place` of them.
+
+    The struct holds addresses, strides in bytes, and the bits of the first plane.
+    """
     if isinstance(rows, FloatRows):
-        return rows if rows.rows.stride(3) == 1 else FloatRows(rows=rows.rows.contiguous())
-    lsb = rows.lsb
-    if rows.msb.stride(3) == 1 and rows.scale.stride(2) == 1 and (lsb is None or lsb.stride(3) == 1):
-        return rows
-    return PlaneRows(
-        msb=rows.msb.contiguous(),
-        lsb=None if lsb is None else lsb.contiguous(),
-        scale=rows.scale.contiguous(),
-        msb_bits=rows.msb_bits,
-        width=rows.width,
-    )
-
-
-def _place(rows: Rows) -> tuple[int, ...]:
-    """The C++ struct `Place`: addresses, strides in bytes, bits of the first plane."""
-    if isinstance(rows, FloatRows):
-        floats = rows.rows
+        floats = rows.rows if rows.rows.stride(3) == 1 else rows.rows.contiguous()
         size, (b, g, c, _) = floats.element_size(), floats.stride()
         bits = _FLOAT_BITS[floats.dtype]
-        return floats.data_ptr(), 0, 0, size * b, size * g, size * c, 0, 0, 0, 0, 0, bits
-    first, scale, lsb = rows.msb, rows.scale, rows.lsb
-    low, low_steps = (0, (0, 0, 0)) if lsb is None else (lsb.data_ptr(), lsb.stride()[:3])
-    scale_b, scale_g, _ = scale.stride()
-    return (
-        first.data_ptr(), low, scale.data_ptr(),
-        *first.stride()[:3], *low_steps, 2 * scale_b, 2 * scale_g, rows.msb_bits,
-    )  # fmt: skip
+        return (floats,), (floats.data_ptr(), 0, 0, size * b, size * g, size * c, 0, 0, 0, 0, 0, bits)
+    first, low, scale = rows.msb, rows.lsb, rows.scale
+    b, g, c, byte = first.stride()
+    scale_b, scale_g, half = scale.stride()
+    low_b, low_g, low_c, low_byte = (0, 0, 0, 1) if low is None else low.stride()
+    if not byte == half == low_byte == 1:
+        return _place(replace(rows, msb=_whole(first), lsb=_whole(low), scale=_whole(scale)))
+    address, tensors = (0, (first, scale)) if low is None else (low.data_ptr(), (first, scale, low))
+    places = first.data_ptr(), address, scale.data_ptr()
+    return tensors, (*places, b, g, c, low_b, low_g, low_c, 2 * scale_b, 2 * scale_g, rows.msb_bits)
