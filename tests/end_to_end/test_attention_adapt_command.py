@@ -17,7 +17,7 @@ def test_a_small_model_is_adapted_and_shown_again(tmp_path: Path, capsys: pytest
     words = ["attention", "adapt", str(data), "--model", str(model), "--out", str(tmp_path / "run")]
     assert main([*words, *SCHEDULE, *SHORT]) == 0
     told = capsys.readouterr()
-    assert "cosine to the dense model, held-out part" in told.out
+    assert "cosine to the dense model, about the mean, held-out part" in told.out
     assert "self-distillation" in told.err
     assert {"run.json", "multum_delta.safetensors", "multum_schedule.json"} <= {
         path.name for path in (tmp_path / "run").iterdir()

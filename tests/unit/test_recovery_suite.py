@@ -25,7 +25,7 @@ def small_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(recovery, "TRAININGS", tmp_path / "trainings")
     monkeypatch.setattr(recovery, "LEAST_TOKENS", 5)
     recipe = recovery.passages_at_a_third
-    monkeypatch.setattr(recovery, "passages_at_a_third", lambda: recovery.replace(recipe(), least_tokens=2))
+    monkeypatch.setattr(recovery, "passages_at_a_third", lambda: recovery.replace(recipe(), least_tokens=8))
     return tmp_path
 
 

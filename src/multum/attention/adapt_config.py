@@ -43,11 +43,11 @@ class AdaptConfig:
     num_texts: int | None = None
     """Train on so many sentences, pairs or texts, drawn by the seed; all when left alone."""
 
-    max_tokens: int = 256
-    """Texts are cut off there in self-distillation."""
+    least_tokens: int = 32
+    """The shortest window of the text in self-distillation."""
 
-    least_tokens: int = 1
-    """Shorter texts are left out of self-distillation."""
+    max_tokens: int = 256
+    """The longest."""
 
     precision: Precision = "int8"
     """How the delta is kept: exact values, or differences in 16 or 8 bits."""

@@ -16,7 +16,7 @@ from multum.attention.adapt_config import AdaptConfig
 from multum.attention.delta import Delta, load_delta, make_delta, merge, save_delta
 from multum.attention.embedding import SentenceEncoder
 from multum.attention.recovery import Pooling, TokenizedTexts, pool_all
-from multum.attention.recovery_distillation import distill_embeddings, mean_cosine
+from multum.attention.recovery_distillation import cosine_about_mean, distill_embeddings
 from multum.attention.recovery_labels import (
     HEAD,
     SentenceClassifier,
@@ -31,8 +31,8 @@ from multum.data import read_lines, read_sst2, read_stsb, read_wikitext2
 from multum.training import METRICS_FILE, read_metrics
 
 NUM_CLASSES = 2
-HELD_OUT_EVERY = 10
-"""One text in so many is held out of self-distillation, to measure on."""
+HELD_OUT_PART = 10
+"""The last one in so many texts are held out of self-distillation, to measure on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,43 +183,48 @@ def _trained_and_scored(
 
 def distill(task: Adaptation) -> Mapping[str, Any]:
     """Let the dense encoder teach its pruned self on plain text."""
+    config, run = task.config, task.run
     encoder = SentenceEncoder.load(task.model_folder)
-    texts = read_wikitext2(task.config.data) if task.config.data.is_dir() else read_lines(task.config.data)
-    lengths = TokenizedTexts.of(encoder, texts, max_tokens=task.config.max_tokens).lengths
-    long = [text for text, it in zip(texts, lengths, strict=True) if it >= task.config.least_tokens]
-    held_out = long[::HELD_OUT_EVERY]
-    train_set = task.drawn([text for place, text in enumerate(long) if place % HELD_OUT_EVERY])
-    if not train_set:
-        raise invalid("data", f"at least two texts of {task.config.least_tokens} tokens or more", len(long))
-    tokens = TokenizedTexts.of(encoder, held_out, max_tokens=task.config.max_tokens)
+    texts = read_wikitext2(config.data) if config.data.is_dir() else read_lines(config.data)
+    train_set, held_out = _parted(task.drawn(texts))
+    tokens = TokenizedTexts.of(encoder, held_out, max_tokens=config.max_tokens)
 
-    def vectors(of: SentenceEncoder, schedule: TokenSchedule | None) -> Tensor:
-        return pool_all(TokenizedTexts(encoder=of, tokens=tokens.tokens), schedule, "mean")
-
-    def closeness(of: SentenceEncoder) -> float:
+    def closeness(pupil: SentenceEncoder) -> float:
         dense = SentenceEncoder.load(task.model_folder)
-        return mean_cosine(vectors(dense, None), vectors(of, task.config.schedule))
+        theirs, ours = (TokenizedTexts(encoder=it, tokens=tokens.tokens) for it in (dense, pupil))
+        return cosine_about_mean(pool_all(ours, config.schedule, "mean"), pool_all(theirs, None, "mean"))
 
     def tuned() -> dict[str, Any]:
         distill_embeddings(
             encoder,
             train_set,
-            task.config.schedule,
-            task.config.recovery,
-            task.run.path("pruned"),
-            max_tokens=task.config.max_tokens,
+            config.schedule,
+            config.recovery,
+            run.path("pruned"),
+            least_tokens=config.least_tokens,
+            max_tokens=config.max_tokens,
             held_out=held_out,
         )
         return task.write("pruned", encoder, {})
 
-    before = task.run.stage("pruned-score", partial(closeness, encoder))
-    written = task.run.stage("pruned", tuned)
-    recovered = partial(lambda: closeness(adapted_encoder(task.model_folder, load_delta(task.run.folder))))
+    before = run.stage("pruned-score", partial(closeness, encoder))
+    written = run.stage("pruned", tuned)
+    recovered = run.stage(
+        "recovered-score", lambda: closeness(adapted_encoder(task.model_folder, load_delta(run.folder)))
+    )
     return {
         "dense": 1.0,
         "pruned": before,
-        "recovered": task.run.stage("recovered-score", recovered),
+        "recovered": recovered,
         "curve": task.curve("pruned", "cosine"),
-        "token_reduction": reached_reduction(task.config.schedule, tokens.lengths),
+        "token_reduction": reached_reduction(config.schedule, tokens.lengths),
         **written,
     }
+
+
+def _parted(texts: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Texts to train on and, from their end, texts held out: neighbours, of one article say, stay on one side."""
+    num_held_out = max(1, len(texts) // HELD_OUT_PART)
+    if len(texts) <= num_held_out:
+        raise invalid("data", "at least two texts", len(texts))
+    return texts[:-num_held_out], texts[-num_held_out:]

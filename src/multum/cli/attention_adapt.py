@@ -7,7 +7,11 @@ from typing import Any
 from multum.attention import AdaptConfig, adapt
 from multum.cli.verb import Outcome, RunFolder, RunVerb
 
-MEASURES = {"classify": "accuracy", "similarity": "Spearman's correlation", "distill": "cosine to the dense model"}
+MEASURES = {
+    "classify": "accuracy",
+    "similarity": "Spearman's correlation",
+    "distill": "cosine to the dense model, about the mean",
+}
 """What each task is scored by."""
 
 

@@ -96,9 +96,9 @@ def passages_at_a_third() -> AdaptConfig:
         recovery=RecoveryConfig(
             loop=LoopConfig(num_epochs=10, batch_size=16, rate=LearningRate(peak=2e-4)),
             anneal_part=0.0,
-            matrix_weight=0.1,
+            matrix_weight=0.3,
         ),
-        least_tokens=50,
+        least_tokens=64,
     )
 
 
