@@ -25,11 +25,14 @@ from multum.ops.bit_planes import (
 
 SETTINGS = (4, 6, 8, 10, 12)
 WIDTHS = (4, 20, 64, 80, 96, 128)
+SUBNORMAL = 2.0**-126
+"""Below this a float32 is subnormal, and some libraries switch the processor to take such numbers for zero."""
 
 rows_of_numbers = arrays.arrays(
     "float32",
     st.tuples(st.integers(1, 4), st.sampled_from(WIDTHS)),
-    elements=st.floats(-1e4, 1e4, width=32) | st.sampled_from([0.0, 1e-30, 1e-7, 65504.0]),
+    elements=st.floats(-1e4, 1e4, width=32, allow_subnormal=False)
+    | st.sampled_from([0.0, 1e-30, 1e-7, 65504.0]),
 ).map(torch.from_numpy)
 
 
@@ -45,15 +48,14 @@ def test_rounding_is_off_by_half_a_scale_at_most(rows: torch.Tensor, bits: int) 
     assert -(2 ** (bits - 1)) <= q.min()
     assert q.max() <= 2 ** (bits - 1) - 1
     error = (q.double() * scale.double()[:, None] - rows.double()).abs()
-    subnormal = 2.0**-126  # divided by the largest integer such a number may be zero
-    assert (error <= 0.5 * scale.double()[:, None] * (1 + 1e-6) + subnormal).all()
+    assert (error <= 0.5 * scale.double()[:, None] * (1 + 1e-6) + SUBNORMAL).all()
 
 
 @given(rows=rows_of_numbers, bits=st.sampled_from(SETTINGS))
 def test_scale_is_the_least_that_clips_nothing(rows: torch.Tensor, bits: int) -> None:
     _, scale = quantize_rows(rows, bits)
     needed = rows.abs().amax(dim=1).double() / (2 ** (bits - 1) - 1)
-    assert (scale.double() >= needed * (1 - 1e-7)).all()
+    assert (scale.double() >= needed * (1 - 1e-7) - SUBNORMAL).all()
     assert (scale.double() <= needed * (1 + 2**-10) + 2**-24).all()
 
 
@@ -64,13 +66,11 @@ def test_planes_lose_half_a_step_with_lsbs_and_half_a_step_of_msbs_without(
     planes = PlaneRows.quantize(rows, bits)
     scale = planes.scale.double()[:, None] * (1 + 1e-6)
     exact, middle = (planes.dequantize(use_lsb, torch.float64) for use_lsb in (True, False))
-    assert ((exact - rows).abs() <= 0.5 * scale).all()
-    assert ((middle - rows).abs() <= 8.5 * scale).all()
+    assert ((exact - rows).abs() <= 0.5 * scale + SUBNORMAL).all()
+    assert ((middle - rows).abs() <= 8.5 * scale + SUBNORMAL).all()
     single = PlaneRows.quantize(rows, bits, two_planes=False)
-    assert (
-        (single.dequantize(dtype=torch.float64) - rows).abs()
-        <= 0.5 * single.scale.double()[:, None] * (1 + 1e-6)
-    ).all()
+    half = 0.5 * single.scale.double()[:, None] * (1 + 1e-6) + SUBNORMAL
+    assert ((single.dequantize(dtype=torch.float64) - rows).abs() <= half).all()
 
 
 @given(data=st.data(), bits=st.sampled_from(SETTINGS), width=st.sampled_from(WIDTHS))
