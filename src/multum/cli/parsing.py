@@ -65,6 +65,7 @@ def parse(verb: AnyVerb, words: Sequence[str], *, name: str, summary: str) -> Pa
                     tyro.conf.PositionalRequiredArgs,
                     tyro.conf.PositionalMetavarFromFieldName,
                     tyro.conf.DisallowNone,
+                    tyro.conf.AvoidSubcommands,  # an optional part is no command
                 ),
             )
     except SystemExit as end:
