@@ -34,6 +34,7 @@ class Problem:
     group: torch.Tensor | None = None
     threshold: float | None = None
     num_values: torch.Tensor | None = None
+    whole: torch.Tensor | None = None
 
     @property
     def num_terms(self) -> int:
@@ -43,7 +44,12 @@ class Problem:
     @property
     def options(self) -> dict[str, object]:
         """Optional arguments of the call."""
-        return {"group_BH": self.group, "threshold": self.threshold, "num_values_B": self.num_values}
+        return {
+            "group_BH": self.group,
+            "threshold": self.threshold,
+            "num_values_B": self.num_values,
+            "whole_BC": self.whole,
+        }
 
 
 def make_problem(
@@ -59,6 +65,7 @@ def make_problem(
     num_values: int | None = None,
     regroup: bool = False,
     score_size: float = 1.0,
+    whole: float | None = None,
 ) -> Problem:
     """Draw a problem; the same arguments give the same numbers.
 
@@ -74,6 +81,7 @@ def make_problem(
         num_values: Value rows that a head multiplies.
         regroup: Whether the heads choose their groups freely.
         score_size: Factor on the scores, whose standard deviation is about 1 otherwise.
+        whole: Part of the slots whose keys are read with both planes from the start.
     """
     generator = torch.Generator().manual_seed(1000 * slots + 10 * width + key_bits + heads)
     rows = torch.randn(2, batch, groups, slots, width, generator=generator)
@@ -86,14 +94,16 @@ def make_problem(
     )
     counts = torch.tensor([slots // 2**index for index in range(batch)])
     free = torch.randint(groups, (batch, heads), generator=generator)
+    query = score_size * torch.randn(batch, heads, width, generator=generator)
     return Problem(
-        query=score_size * torch.randn(batch, heads, width, generator=generator),
+        query=query,
         key=key,
         value=value,
         count=counts,
         group=free if regroup else None,
         threshold=threshold,
         num_values=None if num_values is None else torch.full((batch,), num_values),
+        whole=None if whole is None else torch.rand(batch, slots, generator=generator) < whole,
     )
 
 
@@ -109,7 +119,11 @@ def solve(problem: Problem) -> DecodeResult:
         count = int(problem.count[b])
         for h in range(heads if count else 0):
             g = int(problem.group[b, h]) if problem.group is not None else h // (heads // groups)
-            share = _share(middles[b, g, :count] @ query[b, h] / math.sqrt(width))
+            first = middles[b, g, :count].copy()
+            if problem.whole is not None:
+                marked = problem.whole[b, :count].numpy()
+                first[marked] = keys[b, g, :count][marked]
+            share = _share(first @ query[b, h] / math.sqrt(width))
             threshold = problem.threshold or 0.0
             flat[b, h] = threshold > 0 and (share.max() < threshold or threshold == 1)
             if flat[b, h]:
@@ -183,6 +197,8 @@ INTERPRETED: tuple[dict[str, object], ...] = (
     },
     {"slots": 1, "width": 16, "key_bits": 8, "value_bits": 8, "heads": 2},
     {"slots": 66, "width": 64, "key_bits": FLOAT, "value_bits": FLOAT, "num_values": 9, "batch": 1},
+    {"slots": 70, "width": 20, "key_bits": 4, "value_bits": 6, "threshold": 0.2, "whole": 0.4, "heads": 2},
+    {"slots": 9, "width": 64, "key_bits": 10, "value_bits": 4, "whole": 0.5, "heads": 3, "regroup": True},
 )
 """Problems for the interpreter, where every number takes its time."""
 
@@ -196,7 +212,7 @@ def interpret() -> dict[str, float]:
         problem = make_problem(**case)  # type: ignore[arg-type]
         found = decode_attention_triton(
             problem.query, problem.key, problem.value, problem.count, problem.group,
-            problem.threshold or 0.0, problem.num_values, problem.query.shape[2] ** -0.5,
+            problem.threshold or 0.0, problem.num_values, problem.query.shape[2] ** -0.5, problem.whole,
         )  # fmt: skip
         true = solve(problem)
         units = [

@@ -58,6 +58,14 @@ def test_heads_choose_their_groups() -> None:
     assert_close(found.context_BHD, true.context_BHD, num_terms=problem.num_terms)
 
 
+@pytest.mark.parametrize("bits", [4, 6, 8, 10, 12])
+def test_whole_rows_are_read_with_both_planes_from_the_start(bits: int) -> None:
+    problem = make_problem(300, key_bits=bits, value_bits=bits, threshold=0.05, num_values=9, whole=0.2)
+    found, true = run(problem), solve(problem)
+    assert torch.equal(found.flat_BH, true.flat_BH)
+    assert_close(found.context_BHD, true.context_BHD, num_terms=problem.num_terms)
+
+
 def test_every_run_gives_the_same_bits() -> None:
     problem = make_problem(2000, heads=12, groups=12, threshold=0.1, num_values=200)
     expected = run(problem)

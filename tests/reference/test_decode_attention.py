@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import jaxtyping
 import pytest
@@ -125,6 +126,47 @@ def test_threshold_decides_head_by_head(impl: Choice) -> None:
     assert 0 < some.flat_BH.sum() < some.flat_BH.numel()
     assert torch.equal(some.context_BHD[some.flat_BH], always.context_BHD[some.flat_BH])
     assert torch.equal(some.context_BHD[~some.flat_BH], never.context_BHD[~some.flat_BH])
+
+
+@pytest.mark.parametrize("impl", BOTH)
+@pytest.mark.parametrize("bits", BITS[:-1])
+def test_whole_rows_are_read_with_both_planes_from_the_start(bits: int, impl: Choice) -> None:
+    for index, width in enumerate(WIDTHS):
+        problem = make_problem(
+            (37, 70)[index % 2],
+            width,
+            key_bits=bits,
+            value_bits=bits,
+            heads=(3, 6, 1)[index % 3],
+            groups=(3, 2, 1)[index % 3],
+            regroup=index == 4,
+            threshold=(None, 0.2)[index % 2],
+            num_values=(None, 5)[index % 2],
+            whole=(0.2, 0.6)[index % 2],
+        )
+        assert_solved(problem, impl)
+
+
+@pytest.mark.parametrize("impl", BOTH)
+def test_all_rows_whole_are_a_threshold_of_one_and_none_whole_are_no_mask(impl: Choice) -> None:
+    plain, always = run(make_problem(40), impl), run(make_problem(40, threshold=1.0), impl)
+    marked = make_problem(40, whole=1.0)
+    assert torch.equal(run(marked, impl).context_BHD, always.context_BHD)
+    assert not run(marked, impl).flat_BH.any()
+    assert marked.whole is not None
+    nothing = replace(marked, whole=torch.zeros_like(marked.whole))
+    assert same(run(nothing, impl), plain)
+
+
+@pytest.mark.parametrize("impl", BOTH)
+def test_marks_may_be_a_view_and_unused_slots_may_be_marked(impl: Choice) -> None:
+    problem = make_problem(40, threshold=0.1, whole=0.3)
+    assert problem.whole is not None
+    sparse = torch.zeros(2, 80, dtype=torch.bool)
+    sparse[:, ::2] = problem.whole
+    assert same(run(replace(problem, whole=sparse[:, ::2]), impl), run(problem, impl))
+    beyond = problem.whole | (torch.arange(40) >= problem.count[:, None])
+    assert same(run(replace(problem, whole=beyond), impl), run(problem, impl))
 
 
 @pytest.mark.parametrize("impl", BOTH)
@@ -268,6 +310,22 @@ def test_bytes_read_count_a_row_once_for_its_group() -> None:
     assert decode_bytes_read(result, problem.key, problem.value, problem.count) == expected
 
 
+def test_lsb_bytes_of_whole_rows_count_once_for_a_group_flat_or_not() -> None:
+    problem = make_problem(40, heads=6, groups=3, threshold=0.12, num_values=4, whole=0.4)
+    result = run(problem)
+    assert problem.whole is not None
+    flat_BG = result.flat_BH.view(2, 3, 2).any(dim=2)
+    assert 0 < flat_BG.sum() < flat_BG.numel()
+    expected = 0
+    for b, count in enumerate(problem.count.tolist()):
+        marked = int(problem.whole[b, :count].sum())
+        for g in range(3):
+            expected += count * (64 + 2) + (count if flat_BG[b, g] else marked) * 32
+            expected += int(result.value_rows_BG[b, g]) * (64 + 2)
+    rows = problem.key, problem.value, problem.count
+    assert decode_bytes_read(result, *rows, whole_BC=problem.whole) == expected
+
+
 def test_groups_that_no_head_reads_cost_nothing() -> None:
     problem = make_problem(16, heads=2, groups=2)
     group = torch.zeros(2, 2, dtype=torch.int64)
@@ -278,9 +336,9 @@ def test_groups_that_no_head_reads_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize("impl", BOTH)
-@pytest.mark.parametrize("threshold", [0.0, 0.3])
-def test_registration_passes_torchs_own_check(impl: Choice, threshold: float) -> None:
-    problem = make_problem(9, 8)
+@pytest.mark.parametrize(("threshold", "whole"), [(0.0, None), (0.3, None), (0.3, 0.5)])
+def test_registration_passes_torchs_own_check(impl: Choice, threshold: float, whole: float | None) -> None:
+    problem = make_problem(9, 8, whole=whole)
     key, value = problem.key, problem.value
     assert isinstance(key, PlaneRows)
     assert isinstance(value, PlaneRows)
@@ -288,6 +346,8 @@ def test_registration_passes_torchs_own_check(impl: Choice, threshold: float) ->
         problem.query, key.msb, key.lsb, key.scale, 8, value.msb, None, value.scale, 8,
         problem.count, None, torch.tensor([3, 3]), threshold, 0.3, impl,
     )  # fmt: skip
+    if whole is not None:
+        arguments = (*arguments, problem.whole)
     checked = torch.library.opcheck(torch.ops.multum.decode_attention.default, arguments)
     assert set(checked.values()) == {"SUCCESS"}
 
@@ -333,6 +393,11 @@ def test_threshold_out_of_place_is_refused() -> None:
         run(make_problem(5, key_bits=FLOAT, threshold=0.1))
 
 
+def test_whole_rows_of_keys_without_lsbs_are_refused() -> None:
+    with pytest.raises(UserError, match=r"whole must be None for keys without a plane of LSBs; got \(2, 5\)"):
+        run(make_problem(5, key_bits=FLOAT, whole=0.5))
+
+
 @pytest.mark.usefixtures("as_shipped")
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -345,6 +410,11 @@ def test_threshold_out_of_place_is_refused() -> None:
         ({"count": torch.ones(2)}, r"count must be integers of shape \(2,\); got 'torch.float32"),
         ({"num_values": torch.tensor([1])}, r"num_values must be integers of shape \(2,\)"),
         ({"group": torch.zeros(2, 3, dtype=torch.int64)}, r"group must be integers of shape \(2, 4\)"),
+        (
+            {"whole": torch.zeros(2, 4, dtype=torch.bool)},
+            r"whole must be torch.bool of shape \(2, 5\), a mark",
+        ),
+        ({"whole": torch.ones(2, 5)}, r"whole must be torch.bool of shape \(2, 5\), a mark"),
         ({"query": torch.randn(2, 4, 64, device="meta")}, "the tensors must be on meta like the queries"),
     ],
 )

@@ -49,6 +49,7 @@ POINTERS = {
     "scale": "*fp16",
     "chosen": "*i8",
     "flat": "*i8",
+    "whole": "*u8",
     **dict.fromkeys(("count", "group", "num_values"), "*i64"),
     **dict.fromkeys(("score", "log_sum", "importance", "part"), "*fp32"),
 }
@@ -59,8 +60,9 @@ BLOCKS = {"BLOCK_C": 64, "BLOCK_D": 64}
 @pytest.mark.parametrize(
     ("name", "constants"),
     [
-        ("_score_kernel", {"BITS": 8, "LOW": True, "MIDDLE": False, **BLOCKS}),
-        ("_score_kernel", {"BITS": 6, "LOW": False, "MIDDLE": True, **BLOCKS}),
+        ("_score_kernel", {"BITS": 8, "LOW": True, "MIDDLE": False, "WHOLE": False, **BLOCKS}),
+        ("_score_kernel", {"BITS": 6, "LOW": False, "MIDDLE": True, "WHOLE": False, **BLOCKS}),
+        ("_score_kernel", {"BITS": 4, "LOW": False, "MIDDLE": True, "WHOLE": True, **BLOCKS}),
         ("_row_kernel", {"BLOCK": 512, "AGAIN": False}),
         ("_choose_kernel", {"TOP": 29, "BLOCK": 512}),
         ("_importance_kernel", {"BLOCK": 512}),

@@ -359,6 +359,8 @@ struct Call {
   int64_t query_b, query_h;
   Place key, value;
   const int64_t *count, *group, *num_values;
+  const uint8_t* whole;  // slots whose keys are read with both planes, 0 for none, and the stride of sequences
+  int64_t whole_b;
   float *context, *importance;
   uint8_t* flat;
   int64_t* value_rows;
@@ -371,8 +373,10 @@ constexpr int64_t kBlock = 64;  // rows that are mixed before the next channels,
 // What one thread owns, reused from call to call.
 struct Scratch {
   std::vector<int64_t> heads;
-  std::vector<float> query, query_sum, score, output, floats;
+  std::vector<float> query, query_sum, score, fine, output, floats;  // fine: scores of whole rows
   std::vector<int32_t> read, list;  // whether a value row is read (-1), and the rows that are
+  std::vector<uint8_t> planes;      // of whole rows, gathered, and their scales
+  std::vector<uint16_t> scales;
 };
 
 // Rows as floats of a padded width in the scratch, where registers cannot unpack them.
@@ -399,14 +403,14 @@ inline Vec scales_at(const Rows& rows, int64_t row) {
 
 // Scores, in units of log 2, of `num` query rows of the scratch (from `head` on) with all keys; `next` is read after.
 void score_heads(const Rows& keys, const Rows& next, bool low, int64_t head, int num, int64_t padded_width,
-                 int64_t padded, Scratch& s) {
+                 int64_t padded, std::vector<float>& score, Scratch& s) {
   const bool fast = keys.width % (kLanes * shares_of(keys.bits, low)) == 0;
   const bool middle = keys.low && !low;  // ((msb << 4) + 8) * scale
   const float factor = middle ? 16.0f : 1.0f;
   const float* query = &s.query[head * padded_width];
   const Dot dot = find_dot(fast ? keys.bits : kFloat, fast && low, num);
   for (int64_t row = 0; row < padded; row += kLanes) {
-    float* out = &s.score[head * padded + row];
+    float* out = &score[head * padded + row];
     const int64_t ahead = row + keys.ahead;  // rows that are asked for: of these keys, or of what is read after them
     if (ahead < padded)
       ask(keys.first + ahead * keys.step, kLanes * keys.step);
@@ -422,6 +426,29 @@ void score_heads(const Rows& keys, const Rows& next, bool low, int64_t head, int
       store(out + h * padded, (load(out + h * padded) * factor + rest) * scale);
     }
   }
+}
+
+// Scores of the marked rows once more, with both planes: gathered, for all heads, and put back in their places.
+void score_whole(const Rows& keys, const uint8_t* whole, int64_t padded_width, int64_t padded, Scratch& s) {
+  s.list.clear();
+  for (int64_t j = 0; j < keys.count; ++j)
+    if (whole[j]) s.list.push_back(j);
+  const int64_t many = s.list.size(), low_bytes = keys.width * kLsbBits / 8, heads = s.heads.size();
+  const int64_t step = keys.row_bytes + low_bytes, places = round_up(many, kLanes);
+  s.planes.resize(many * step), s.scales.resize(many), s.fine.resize(heads * places);
+  for (int64_t i = 0; i < many; ++i) {
+    uint8_t* to = &s.planes[i * step];
+    std::memcpy(to, keys.first + s.list[i] * keys.step, keys.row_bytes);
+    std::memcpy(to + keys.row_bytes, keys.low + s.list[i] * keys.low_step, low_bytes);
+    s.scales[i] = keys.scale[s.list[i]];
+  }
+  Rows rows = keys;
+  rows.first = s.planes.data(), rows.low = rows.first + keys.row_bytes, rows.scale = s.scales.data();
+  rows.step = rows.low_step = step, rows.count = many, rows.ahead = places;
+  for (int64_t h = 0; h < heads; h += kMaxHeads)
+    score_heads(rows, Rows{}, true, h, std::min<int64_t>(kMaxHeads, heads - h), padded_width, places, s.fine, s);
+  for (int64_t h = 0; h < heads; ++h)
+    for (int64_t i = 0; i < many; ++i) s.score[h * padded + s.list[i]] = s.fine[h * places + i];
 }
 
 // Scores to exponentials in place, 0 beyond the last; returns 1 / their sum, which is the largest probability. A NaN or
@@ -538,7 +565,7 @@ bool weigh_head(const Call& c, const Rows& keys, const Rows& values, int64_t hea
   float largest = exponentiate_row(row, keys.count, padded);
   const bool flat = c.threshold >= 1.0 || largest < c.threshold;
   if (flat) {
-    score_heads(keys, values, true, head, 1, padded_width, padded, s);
+    score_heads(keys, values, true, head, 1, padded_width, padded, s.score, s);
     largest = exponentiate_row(row, keys.count, padded);
   }
   for (int64_t j = 0; j < padded; j += kLanes) {
@@ -580,10 +607,10 @@ void attend_group(const Call& c, int64_t b, int64_t g, float* importance, Scratc
     const Rows next = c.key.rows(b, g + 1, g + 1 < c.groups ? count : 0, c.width);
     const int64_t keep = c.num_values ? c.num_values[b] : count;
     for (int64_t i = 0; i < num; i += kMaxHeads)
-      score_heads(keys, values, false, i, std::min<int64_t>(kMaxHeads, num - i), padded_width, padded, s);
+      score_heads(keys, values, false, i, std::min<int64_t>(kMaxHeads, num - i), padded_width, padded, s.score, s);
+    if (c.whole) score_whole(keys, c.whole + b * c.whole_b, padded_width, padded, s);
     for (int64_t i = 0; i < num; ++i)
-      c.flat[b * c.heads + s.heads[i]] =
-          weigh_head(c, keys, values, i, keep, padded_width, padded, importance, s);
+      c.flat[b * c.heads + s.heads[i]] = weigh_head(c, keys, values, i, keep, padded_width, padded, importance, s);
     list_rows(count, s);
     for (int64_t i = 0; i < num; i += kMaxHeads)
       mix_heads(values, next, i, std::min<int64_t>(kMaxHeads, num - i), padded_width, padded, s);

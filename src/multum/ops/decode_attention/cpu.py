@@ -19,7 +19,7 @@ from multum.ops.bit_planes import FloatRows, PlaneRows, Rows
 from multum.ops.native import NativeLibrary, load_native
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
-_CALL = Struct("40q2d")
+_CALL = Struct("42q2d")
 """The C++ struct `Call`: addresses, strides and sizes, then the threshold and the scale."""
 _FLOAT_BITS = {torch.float32: 32, torch.bfloat16: 16}
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -47,6 +47,7 @@ def decode_attention_cpu(
     threshold: float,
     num_values: Tensor | None,
     scale: float,
+    whole: Tensor | None = None,
 ) -> Outcome:
     """Context, importance, flat heads and value rows read, by the compiled kernel."""
     wide = query if query.dtype is torch.float32 else query.float()
@@ -57,10 +58,13 @@ def decode_attention_cpu(
     context, importance = torch.empty(batch, heads, width), torch.empty(batch, slots)
     flat = torch.empty(batch, heads, dtype=torch.bool)
     value_rows = torch.empty(batch, groups, dtype=torch.int64)
+    if whole is not None and whole.stride(1) != 1:
+        whole = whole.contiguous()
     integers = _integers(count), _integers(group), _integers(num_values)  # alive until the call is over
     call = _CALL.pack(
         wide.data_ptr(), wide.stride(0), wide.stride(1), *key_place, *value_place,
         *[0 if t is None else t.data_ptr() for t in integers],
+        *((0, 0) if whole is None else (whole.data_ptr(), whole.stride(0))),
         context.data_ptr(), importance.data_ptr(), flat.data_ptr(), value_rows.data_ptr(),
         batch, heads, groups, slots, width, torch.get_num_threads(), threshold, scale,
     )  # fmt: skip

@@ -6,7 +6,7 @@ Registered as `torch.ops.multum.decode_attention` over plain tensors, with a fak
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
@@ -30,6 +30,7 @@ def decode_attention(
     num_values_B: Int[Tensor, " B"] | None = None,
     scale: float | None = None,
     impl: Choice = "auto",
+    whole_BC: Bool[Tensor, "B C"] | None = None,
 ) -> DecodeResult:
     """Attend with one new query row per sequence to a cache, reading only the rows and bit planes it needs.
 
@@ -49,18 +50,20 @@ def decode_attention(
         scale: Factor of the scores; default `D ** -0.5`.
         impl: `reference` (plain torch), `cpu` (compiled), `triton` (CUDA), or `auto`: the fastest that takes these
             tensors.
+        whole_BC: Slots whose keys are read with both planes by every head from the start; None: no slot's are. A flat
+            row reads the LSBs of the others.
 
     Returns:
         Context in the queries' type; importance, summed over heads, in float32 (float64 for float64 queries); which
         heads were flat; how many value rows each group read.
 
     Raises:
-        UserError: Shapes that do not fit, a threshold for keys without LSBs, gradients asked for, or an implementation
-            that does not take these tensors.
+        UserError: Shapes that do not fit, a threshold or whole rows for keys without LSBs, gradients asked for, or an
+            implementation that does not take these tensors.
 
     Source: SpAtten (HPCA 2021), sections III-A, III-C, III-D.
     Differs from the paper: a flat row's keys are read once more by each group of heads that shares them, not by each
-    head; queries are not rounded.
+    head; queries are not rounded. Whole rows are not in the paper.
 
     >>> key = PlaneRows.quantize(torch.randn(1, 2, 5, 64), 8)
     >>> value = PlaneRows.quantize(torch.randn(1, 2, 5, 64), 8, two_planes=False)
@@ -69,9 +72,10 @@ def decode_attention(
     (torch.Size([1, 4, 64]), 4.0)
     """
     _check(query_BHD, key, value, count_B, group_BH, num_values_B)
+    _check_whole(whole_BC, query_BHD, key)
     limit = _checked_threshold(threshold, key)
     factor = query_BHD.shape[-1] ** -0.5 if scale is None else float(scale)
-    options = count_B, group_BH, num_values_B, limit, factor, impl
+    options = count_B, group_BH, num_values_B, limit, factor, impl, *(() if whole_BC is None else (whole_BC,))
     if _is_plain_call(query_BHD):
         outcome = _decode(query_BHD, key, value, *options)
     else:
@@ -131,6 +135,19 @@ def _checked_threshold(threshold: float | None, key: Rows) -> float:
     return float(threshold)
 
 
+def _check_whole(whole: Tensor | None, query: Tensor, key: Rows) -> None:
+    if whole is None:
+        return
+    if not isinstance(key, PlaneRows) or key.lsb is None:
+        raise invalid("whole", "None for keys without a plane of LSBs", tuple(whole.shape))
+    shape = key.msb.shape[0], key.msb.shape[2]
+    if whole.shape != shape or whole.dtype is not torch.bool:
+        got = f"{whole.dtype} of shape {tuple(whole.shape)}"
+        raise invalid("whole", f"torch.bool of shape {shape}, a mark for each slot", got)
+    if whole.device != query.device:
+        raise invalid("the tensors", f"on {query.device} like the queries", str(whole.device))
+
+
 def _check(
     query: Tensor, key: Rows, value: Rows, count: Tensor, group: Tensor | None, num_values: Tensor | None
 ) -> None:
@@ -178,11 +195,12 @@ def _decode_attention(
     threshold: float,
     scale: float,
     impl: str,
+    whole: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     width = query.shape[-1]
     keys = _rows(key, key_lsb, key_scale, key_bits, width)
     values = _rows(value, value_lsb, value_scale, value_bits, width)
-    return _decode(query, keys, values, count, group, num_values, threshold, scale, impl)
+    return _decode(query, keys, values, count, group, num_values, threshold, scale, impl, whole)
 
 
 def _decode(
@@ -195,6 +213,7 @@ def _decode(
     threshold: float,
     scale: float,
     impl: str,
+    whole: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     # the choice is made in here, so that an exported program runs on any machine
     usual = (
@@ -203,19 +222,21 @@ def _decode(
     if not (usual and cpu.library() is not None):  # the list of all paths takes a while
         impl = choose(impl, query, implementations(key, value))
     if impl in {"auto", "cpu"}:
-        return cpu.decode_attention_cpu(query, key, value, count, group, threshold, num_values, scale)
+        return cpu.decode_attention_cpu(query, key, value, count, group, threshold, num_values, scale, whole)
     if impl == "triton":
         from multum.ops.decode_attention.triton import decode_attention_triton
 
-        return decode_attention_triton(query, key, value, count, group, threshold, num_values, scale)
+        return decode_attention_triton(query, key, value, count, group, threshold, num_values, scale, whole)
     if group is None:
         num_groups = _parts(key)[0].shape[1]
         group = default_groups(query.shape[0], query.shape[1], num_groups, device=query.device)
-    return reference.decode_attention_reference(query, key, value, count, group, threshold, num_values, scale)
+    return reference.decode_attention_reference(
+        query, key, value, count, group, threshold, num_values, scale, whole
+    )
 
 
 @_decode_attention.register_fake
-def _fake(query: Tensor, key: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _fake(query: Tensor, key: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     batch, heads, _width = query.shape
     importance_dtype = torch.promote_types(query.dtype, torch.float32)
     return (

@@ -24,6 +24,7 @@ def decode_attention_reference(
     threshold: float,
     num_values_B: Int[Tensor, " B"] | None,
     scale: float,
+    whole_BC: Bool[Tensor, "B C"] | None = None,
 ) -> Outcome:
     """Context, importance, flat heads and value rows read, with everything dequantized and in memory.
 
@@ -33,7 +34,10 @@ def decode_attention_reference(
     _check_range(key, count_B, group_BH)
     query_BHD_wide, num_slots = query_BHD.to(dtype), key.dequantize(dtype=dtype).shape[2]
     used_BC = torch.arange(num_slots, device=count_B.device) < count_B[:, None]
-    prob_BHC = _prob(query_BHD_wide, key.dequantize(use_lsb=False, dtype=dtype), used_BC, group_BH, scale)
+    first_BGCD = key.dequantize(use_lsb=False, dtype=dtype)
+    if whole_BC is not None:
+        first_BGCD = torch.where(whole_BC[:, None, :, None], key.dequantize(dtype=dtype), first_BGCD)
+    prob_BHC = _prob(query_BHD_wide, first_BGCD, used_BC, group_BH, scale)
     flat_BH = (
         (prob_BHC.amax(dim=2) < threshold) if num_slots else torch.zeros_like(group_BH, dtype=torch.bool)
     )

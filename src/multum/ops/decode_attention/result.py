@@ -29,11 +29,14 @@ def decode_bytes_read(
     value: Rows,
     count_B: Int[Tensor, " B"],
     group_BH: Int[Tensor, "B H"] | None = None,
+    *,
+    whole_BC: Bool[Tensor, "B C"] | None = None,
 ) -> int:
     """Count the bytes of the cache that a call had to read: a row counts once for all heads of its group.
 
-    Every group that some head reads costs its keys' MSBs and scales; the LSBs on top if any of its heads was flat; the
-    distinct value rows and their scales. Groups that no head reads cost nothing.
+    Every group that some head reads costs its keys' MSBs and scales; the LSBs of all keys on top if any of its heads
+    was flat, else those of the slots marked whole; the distinct value rows and their scales. Groups that no head reads
+    cost nothing.
 
     Args:
         result: Of the call.
@@ -41,6 +44,7 @@ def decode_bytes_read(
         value: Values of the call.
         count_B: Slots in use.
         group_BH: As in the call.
+        whole_BC: As in the call.
 
     >>> from multum.ops.decode_attention import decode_attention
     >>> key = PlaneRows.quantize(torch.randn(1, 2, 5, 64), 8)
@@ -55,11 +59,16 @@ def decode_bytes_read(
         group_BH = default_groups(batch, heads, num_groups, device=result.flat_BH.device)
     reads_BHG = group_BH[:, :, None] == torch.arange(num_groups, device=group_BH.device)
     keys = int((reads_BHG.any(dim=1) * count_B[:, None]).sum())
-    flat_keys = int(((reads_BHG & result.flat_BH[:, :, None]).any(dim=1) * count_B[:, None]).sum())
+    flat_BG = (reads_BHG & result.flat_BH[:, :, None]).any(dim=1)
+    low_keys = int((flat_BG * count_B[:, None]).sum())
+    if whole_BC is not None:
+        used_BC = torch.arange(whole_BC.shape[1], device=count_B.device) < count_B[:, None]
+        whole_B1 = (whole_BC & used_BC).sum(dim=1, keepdim=True)
+        low_keys += int(((reads_BHG.any(dim=1) & ~flat_BG) * whole_B1).sum())
     msb_bytes = key.bytes_per_row(use_lsb=False)
     lsb_bytes = key.bytes_per_row(use_lsb=True) - msb_bytes if isinstance(key, PlaneRows) else 0
     value_bytes = int(result.value_rows_BG.sum()) * value.bytes_per_row(use_lsb=False)
-    return keys * msb_bytes + flat_keys * lsb_bytes + value_bytes
+    return keys * msb_bytes + low_keys * lsb_bytes + value_bytes
 
 
 def default_groups(

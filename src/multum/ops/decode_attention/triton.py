@@ -58,10 +58,11 @@ def _numbers(first, low, slot, channel, first_c, low_c, width, inside, BITS: tl.
 @no_type_check
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
 def _score_kernel(
-    query, first, low, scale, score, count, group, flat,
+    query, first, low, scale, score, count, group, flat, whole,
     query_b, query_h, first_b, first_g, first_c, low_b, low_g, low_c, scale_b, scale_g, scale_c,
-    heads, groups, slots, width, factor,
-    BITS: tl.constexpr, LOW: tl.constexpr, MIDDLE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_D: tl.constexpr,
+    whole_b, heads, groups, slots, width, factor,
+    BITS: tl.constexpr, LOW: tl.constexpr, MIDDLE: tl.constexpr, WHOLE: tl.constexpr,
+    BLOCK_C: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     batch = (tl.program_id(1) // groups).to(tl.int64)
     own = (tl.program_id(1) % groups).to(tl.int64)
@@ -79,7 +80,13 @@ def _score_kernel(
         lsb = low + batch * low_b + own * low_g
         key = _numbers(place, lsb, slot, channel, first_c, low_c, width, inside, BITS, LOW)
         if MIDDLE:
-            key = tl.where(channel[None, :] < width, key * 16.0 + 8.0, 0.0)
+            rest = 8.0
+            if WHOLE:
+                marked = tl.load(whole + batch * whole_b + slot, mask=inside, other=0)[:, None] != 0
+                reads_low = marked & (channel[None, :] < width)
+                digits = _share(lsb + slot[:, None] * low_c, channel, width // 2, 4, reads_low)
+                rest = tl.where(marked, digits.to(tl.float32), 8.0)
+            key = tl.where(channel[None, :] < width, key * 16.0 + rest, 0.0)
         step = factor
         if BITS > 0:
             steps = scale + batch * scale_b + own * scale_g + slot * scale_c
@@ -218,6 +225,7 @@ def decode_attention_triton(
     threshold: float,
     num_values: Tensor | None,
     scale: float,
+    whole: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Context, importance, flat heads and value rows read, on a CUDA device (or in Triton's interpreter).
 
@@ -236,13 +244,14 @@ def decode_attention_triton(
     importance, splits = torch.zeros(batch, slots, **on), triton.cdiv(slots, SPLIT_SLOTS)
     chosen: Tensor | None = None
     blocks: dict[str, Any] = {"BLOCK_C": BLOCK_SLOTS, "BLOCK_D": max(16, triton.next_power_of_2(width))}
+    marks = flat if whole is None else whole.contiguous().view(torch.uint8)
     two_planes = isinstance(key, PlaneRows) and key.lsb is not None
     for low in (False, True) if threshold > 0.0 else (False,):
         _score_kernel[triton.cdiv(slots, BLOCK_SLOTS), batch * groups](
-            query, keys["first"], keys["low"], keys["scale"], score, count, group, flat,
+            query, keys["first"], keys["low"], keys["scale"], score, count, group, flat, marks,
             *query.stride()[:2], *keys["first_steps"], *keys["low_steps"], *keys["scale_steps"],
-            heads, groups, slots, width, scale * LOG2_E,
-            BITS=keys["bits"], LOW=low, MIDDLE=two_planes and not low, **blocks,
+            slots, heads, groups, slots, width, scale * LOG2_E,
+            BITS=keys["bits"], LOW=low, MIDDLE=two_planes and not low, WHOLE=whole is not None, **blocks,
         )  # fmt: skip
         _row_kernel[(batch * heads,)](
             score, log_sum, flat, count, heads, slots, threshold, BLOCK=BLOCK_ROW, AGAIN=low
