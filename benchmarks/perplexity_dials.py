@@ -1,5 +1,7 @@
 """The settings of our cache on the perplexity curve of SmolLM2-135M, chosen on WikiText-2's validation split."""
 
+from dataclasses import replace
+
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.head_schedule import ValueSchedule
 from multum.attention.quantization_schedule import MsbBits, ProgressiveQuantization
@@ -32,6 +34,11 @@ def bits(msb_bits: MsbBits, value_bits: MsbBits, threshold: float = 0.0) -> Prog
     )
 
 
+def whole(quantization: ProgressiveQuantization) -> ProgressiveQuantization:
+    """The same, the keys of the prompt's 16 heaviest and of the 32 latest tokens read with both planes."""
+    return replace(quantization, whole_heavy=16, whole_recent=32)
+
+
 OUR_CACHES: dict[str, GenerationSchedule] = {
     "everything": GenerationSchedule(tokens=CacheSchedule(keep_ratios=(1.0,) * NUM_LAYERS)),
     "bits_6_and_6": GenerationSchedule(quantization=bits(6, 6)),
@@ -46,6 +53,8 @@ OUR_CACHES: dict[str, GenerationSchedule] = {
     "all_6_and_6_values_fifth": GenerationSchedule(values=values(0.2), quantization=bits(6, 6)),
     "all_4_4_and_6_values_third": GenerationSchedule(values=values(0.35), quantization=bits(4, 6, 0.1)),
     "all_4_and_6_values_third": GenerationSchedule(values=values(0.35), quantization=bits(4, 6)),
+    "all_4_and_6_whole_values_third": GenerationSchedule(values=values(0.35), quantization=whole(bits(4, 6))),
+    "all_4_and_4_whole_values_third": GenerationSchedule(values=values(0.35), quantization=whole(bits(4, 4))),
     "all_4_and_6_tokens_60": GenerationSchedule(
         tokens=tokens(0.6, num_dense=2), values=values(0.35), quantization=bits(4, 6)
     ),

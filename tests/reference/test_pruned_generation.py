@@ -30,12 +30,18 @@ SCHEDULES: dict[str, GenerationSchedule] = {
         values=VALUES,
         quantization=ProgressiveQuantization(msb_bits=4, value_bits=4, threshold=0.5, centre=True),
     ),
+    "whole rows": GenerationSchedule(
+        quantization=replace(COARSE, threshold=0.0, rotate=True, whole_heavy=4, whole_recent=5)
+    ),
+    "whole rows of pruned tokens": GenerationSchedule(
+        tokens=RATIOS, quantization=replace(COARSE, whole_heavy=6, whole_recent=4)
+    ),
     "heads": GenerationSchedule(heads=HeadSchedule(keep_ratios=(1.0, 0.75, 0.75, 0.25))),
     "all dials": GenerationSchedule(
         tokens=COUNTS,
         heads=HeadSchedule(keep_ratios=(1.0, 0.75, 0.5, 0.25)),
         values=VALUES,
-        quantization=replace(COARSE, centre=True),
+        quantization=replace(COARSE, centre=True, whole_heavy=3, whole_recent=2),
     ),
 }
 PARTS = (16, 1, 1, 1, 4, 1, 1)

@@ -1,5 +1,7 @@
 """Scoring a text through a pruned cache: the dense scores where nothing is pruned, and bytes by closed form."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -58,6 +60,18 @@ def test_bytes_follow_from_rows_and_bits(threshold: float, lsb_rate: float) -> N
     assert scored.lsb_rate == lsb_rate
     assert scored.bytes_read_per_token == pytest.approx(rows * (key_bytes + HEAD_WIDTH + 2))
     assert scored.dense_bytes_per_token == pytest.approx(rows * 2 * HEAD_WIDTH * 4)
+
+
+@pytest.mark.parametrize("dial", ["whole_heavy", "whole_recent"])
+def test_bytes_of_whole_rows_come_on_top(dial: str) -> None:
+    bits = ProgressiveQuantization(msb_bits=4, value_bits=8, threshold=0.0)
+    schedules = [GenerationSchedule(tokens=KEEP_ALL, quantization=replace(bits, **{dial: n})) for n in (0, 5)]
+    plain, whole = (
+        teacher_forced(shared_decoder(), windows(2), num_prompt=NUM_PROMPT, schedule=schedule)
+        for schedule in schedules
+    )
+    more = 5 * NUM_LAYERS * NUM_GROUPS * HEAD_WIDTH * 4 / 8
+    assert whole.bytes_read_per_token == pytest.approx(plain.bytes_read_per_token + more)
 
 
 def test_windows_do_not_change_each_other() -> None:

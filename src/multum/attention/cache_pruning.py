@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from multum.attention.cache_schedule import CacheSchedule
+from multum.attention.cache_whole_rows import WholeRows
 from multum.core import UserError
 
 POSITIONS_PER_GROWTH = 256
@@ -83,8 +84,8 @@ def select_rows(
 class CachedTokens:
     """Which tokens every layer keeps, and what each token has earned: the state of the sequences of one cache."""
 
-    def __init__(self, schedule: CacheSchedule) -> None:
-        self.schedule = schedule
+    def __init__(self, schedule: CacheSchedule, whole: WholeRows | None = None) -> None:
+        self.schedule, self.whole = schedule, whole
         self.reset()
 
     def reset(self) -> None:
@@ -101,6 +102,8 @@ class CachedTokens:
         self.all_real = True
         self.new_mask_BQ = torch.zeros(0, 0, dtype=torch.bool)
         self.new_place_BQ = torch.zeros(0, 0, dtype=torch.long)
+        if self.whole is not None:
+            self.whole.reset()
 
     @property
     def batch_size(self) -> int:
@@ -143,6 +146,15 @@ class CachedTokens:
     def choose(self, layer: int) -> tuple[Int[Tensor, "B K"], Int[Tensor, " B"]] | None:  # noqa: ARG002
         """The slots that a layer of a step attends to; None: all in use."""
         return None
+
+    def whole_of(self, layer: int) -> Bool[Tensor, "B K"] | None:
+        """Which of the slots that a layer of a step attends to are read with both planes from the start."""
+        return None if self.whole is None else self.whole.mask[self.stage_of(layer).layers[0]]
+
+    def num_whole_SB(self) -> Int[Tensor, "S B"] | None:
+        """How many slots of each stage are read so in the running step."""
+        marked = [self.whole_of(stage.layers[0]) for stage in self.stages if self.whole is not None]
+        return torch.stack([mask.sum(dim=1) for mask in marked if mask is not None]) if marked else None
 
     def add_at_once(self, layer: int, received_BK: Float[Tensor, "B K"]) -> None:
         """Add scores before the next layer chooses; not needed where choices are made before the step."""
@@ -205,6 +217,7 @@ class CachedTokens:
         self._make_room_for_scores(max(self.lengths) + 1)
         length_B = torch.tensor(self.lengths, device=self.device)
         evicted_B = torch.full_like(length_B, -1)
+        recent_B1 = None if self.whole is None else self.whole.first_recent(length_B)
         for stage in self.stages:
             capacities = [self.num_rows(stage, length + 1) for length in self.lengths]
             self._make_room_in(stage, max(capacities))
@@ -215,6 +228,9 @@ class CachedTokens:
                 full_B = stage.count_B >= torch.tensor(capacities, device=self.device)
                 evicted_B = self._replace_worst(stage, length_B, full_B, evicted_B)
             stage.position_BC.scatter_(1, stage.slot_B[:, None], length_B[:, None])
+            if self.whole is not None and recent_B1 is not None:
+                num_slots = stage.position_BC.shape[1]
+                self.whole.step(stage.layers[0], num_slots, stage.slot_B, length_B, recent_B1)
         self.lengths = [length + 1 for length in self.lengths]
 
     def _replace_worst(
@@ -261,6 +277,8 @@ class CachedTokens:
         place_N = torch.arange(self.importance_BN.shape[1], device=self.device)
         protected_BN = self.protected(length_B1[:, 0])
         keep_BN = place_N < length_B1
+        if self.whole is not None:
+            self.whole.choose(self.importance_BN, length_B1[:, 0], self.new_mask_BQ.sum(dim=1))
         chosen: list[tuple[Stage, Tensor]] = []
         for stage in self.stages:
             present_BS = torch.cat([stage_mask(stage), self.new_mask_BQ], dim=1)
@@ -274,6 +292,8 @@ class CachedTokens:
             count_B = kept_BS.sum(dim=1)
             index_BK = (~kept_BS).to(torch.int8).argsort(dim=1, stable=True)[:, : int(count_B.max())]
             stage.keep_slots(index_BK, self.new_place_BQ, count_B)
+            if self.whole is not None:
+                self.whole.place(stage.layers[0], stage.position_BC, stage_mask(stage))
             chosen.append((stage, index_BK))
         return chosen
 
@@ -304,6 +324,8 @@ class CachedTokens:
         self.importance_BN = self.importance_BN.index_select(0, index_B)
         for stage in self.stages:
             stage.take_sequences(index_B)
+        if self.whole is not None:
+            self.whole.take_sequences(index_B)
 
 
 def stage_mask(stage: Stage) -> Bool[Tensor, "B C"]:

@@ -11,7 +11,7 @@ Source: the two workload traces beside the authors' simulator.
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from multum.attention.cache_pruning import CachedTokens, Stage, select_rows, stage_mask
@@ -26,6 +26,8 @@ class ReadmittingTokens(CachedTokens):
         self.num_steps = 0
         self.chosen: dict[int, tuple[Tensor, Tensor]] = {}
         """By the first layer of a stage, chosen slots (B, K) and how many of them count (B)."""
+        self.chosen_whole: dict[int, Tensor] = {}
+        """By the first layer of a stage, which of the chosen slots are read with both planes from the start."""
 
     def num_rows(self, stage: Stage, length: int) -> int:  # noqa: ARG002 - the rule is applied step by step
         """Rows that the storage of a stage holds: all."""
@@ -36,7 +38,7 @@ class ReadmittingTokens(CachedTokens):
         super().begin_step()
         self.decay()
         self.num_steps += 1
-        self.chosen = {}
+        self.chosen, self.chosen_whole = {}, {}
 
     def choose(self, layer: int) -> tuple[Int[Tensor, "B K"], Int[Tensor, " B"]] | None:
         """The slots that a layer of a step attends to, and how many of them count for each sequence."""
@@ -67,6 +69,18 @@ class ReadmittingTokens(CachedTokens):
             )
         count_B = alive_BC.sum(dim=1)
         return (~alive_BC).to(torch.int8).argsort(dim=1, stable=True)[:, : int(count_B.max())], count_B
+
+    def whole_of(self, layer: int) -> Bool[Tensor, "B K"] | None:
+        """Which of the chosen slots are read with both planes from the start."""
+        marked_BC = super().whole_of(layer)
+        if marked_BC is None:
+            return None
+        first = self.stage_of(layer).layers[0]
+        if first not in self.chosen_whole:
+            index_BK, count_B = self.chosen[first]
+            counts_BK = torch.arange(index_BK.shape[1], device=self.device) < count_B[:, None]
+            self.chosen_whole[first] = marked_BC.gather(1, index_BK) & counts_BK
+        return self.chosen_whole[first]
 
     def add_at_once(self, layer: int, received_BK: Float[Tensor, "B K"]) -> None:
         """Add what a layer's tokens received before the next layer chooses."""

@@ -70,6 +70,8 @@ class ForwardFacts:
     """For each stage the rows that its layers attended to."""
     held_SB: Int[Tensor, "S B"] | None
     """For a forward of several rows, the rows that were in the cache before; None for a step."""
+    whole_SB: Int[Tensor, "S B"] | None
+    """For a step, for each stage the rows whose keys its layers read with both planes from the start; None: none."""
     flat_BX: Bool[Tensor, "B X"] | None
     """For a step, the heads that read the second plane."""
     value_rows_BY: Int[Tensor, "B Y"] | None
@@ -163,9 +165,11 @@ def bytes_read(facts: ForwardFacts) -> tuple[int, ...]:
     """For each layer the bytes of the cache that the forward read, the batch together.
 
     A step reads what `decode_bytes_read` counts: keys' MSBs once for all heads of a group, their LSBs once if any head
-    of the group was flat, each value row that some head multiplies. Several rows at once read everything once.
+    of the group was flat, else those of whole rows, each value row that some head multiplies. Several rows at once read
+    everything once.
     """
     counts = facts.count_SB.tolist()
+    whole = [[0] * len(row) for row in counts] if facts.whole_SB is None else facts.whole_SB.tolist()
     flat = _by_layer(facts.flat_BX, [len(layer.heads[0]) for layer in facts.layers])
     value_rows = _by_layer(facts.value_rows_BY, [layer.num_groups for layer in facts.layers])
     read: list[int] = []
@@ -183,8 +187,9 @@ def bytes_read(facts: ForwardFacts) -> tuple[int, ...]:
         for sequence, slots in enumerate(layer.group_slots):
             flags = flat[index][sequence]
             flat_groups = {slot for slot, is_flat in zip(slots, flags, strict=True) if is_flat}
-            key_bytes = len(set(slots)) * layer.msb_bytes + len(flat_groups) * layer.lsb_bytes
-            total += counts[layer.stage][sequence] * key_bytes
+            groups, keys = set(slots), counts[layer.stage][sequence]
+            low_rows = len(flat_groups) * keys + len(groups - flat_groups) * whole[layer.stage][sequence]
+            total += len(groups) * keys * layer.msb_bytes + low_rows * layer.lsb_bytes
             total += sum(value_rows[index][sequence]) * layer.value_bytes
         read.append(total)
     return tuple(read)

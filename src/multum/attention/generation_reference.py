@@ -77,6 +77,7 @@ class _Twin:
         self.score: list[float] = []
         self.context_of_row: list[dict[int, Tensor]] = [{} for _ in range(depth)]
         self.num_prompt = 0
+        self.heavy: list[int] = []
         self.num_steps = 0
         self.head_score = [0.0] * self.decoder.num_heads
         self.heads = [list(range(self.decoder.num_heads)) for _ in range(depth)]
@@ -95,6 +96,9 @@ class _Twin:
                 self.kept = self._choose([[*kept, start] for kept in self.kept], len(token_N))
         with _attention_of(self, self.decoder):
             logits_NV = self.model(input_ids=token_N[None], use_cache=False).logits[0]
+        if start == 0 and self.schedule.quantization is not None:
+            heaviest = sorted(range(len(token_N)), key=lambda j: (-self.score[j], j))
+            self.heavy = heaviest[: self.schedule.quantization.whole_heavy]
         if not self.is_step:
             new = list(range(start, len(token_N)))
             if self.tokens.readmit:
@@ -190,10 +194,14 @@ class _Twin:
             prob, flat = (scale * (keys @ query_D)).softmax(dim=0), False
         else:
             coarse = _rounded(keys - mean_key_D, progressive, key=True, lsb=False) + mean_key_D
+            fine = _rounded(keys - mean_key_D, progressive, key=True, lsb=True) + mean_key_D
+            first_recent = len(key_ND) - progressive.whole_recent
+            for place, token in enumerate(seen):
+                if token in self.heavy or token >= first_recent:
+                    coarse[place] = fine[place]
             prob = (scale * (coarse @ query_D)).softmax(dim=0)
             flat = prob.max().item() < progressive.threshold or progressive.threshold == 1.0
             if flat:
-                fine = _rounded(keys - mean_key_D, progressive, key=True, lsb=True) + mean_key_D
                 prob = (scale * (fine @ query_D)).softmax(dim=0)
             values = _rounded(values - mean_value_D, progressive, key=False) + mean_value_D
         values = values.clone()

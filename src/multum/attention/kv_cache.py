@@ -24,6 +24,7 @@ from multum.attention.cache_centre import Centre, centre_of
 from multum.attention.cache_pruning import CachedTokens, Stage, stage_mask
 from multum.attention.cache_readmission import ReadmittingTokens
 from multum.attention.cache_schedule import CacheSchedule
+from multum.attention.cache_whole_rows import whole_rows_of
 from multum.attention.decoders import Decoder, find_decoder
 from multum.attention.generation_heads import CachedHeads
 from multum.attention.generation_record import ForwardFacts, LayerShape, Snapshot, layer_shape
@@ -136,6 +137,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
             num_values_B=num_values_B,
             scale=scale,
             impl=impl,
+            whole_BC=self.tokens.whole_of(self.number),
         )
         self.received_BS = self.result.importance_BC
         self.tokens.add_at_once(self.number, self.received_BS)
@@ -298,8 +300,9 @@ class SparseCache(Cache):  # type: ignore[misc]
         self.max_length = decoder.max_length
         keep_all = CacheSchedule(keep_ratios=(1.0,) * decoder.num_layers, protect_first=0, grace_tokens=1)
         tokens = self.schedule.tokens or keep_all
-        self.tokens = ReadmittingTokens(tokens) if tokens.readmit else CachedTokens(tokens)
         quantization = self.schedule.quantization
+        kind = ReadmittingTokens if tokens.readmit else CachedTokens
+        self.tokens = kind(tokens, whole_rows_of(quantization))
         super().__init__(
             layers=[SparseLayer(self.tokens, layer, quantization) for layer in range(decoder.num_layers)]
         )
@@ -377,6 +380,7 @@ class SparseCache(Cache):  # type: ignore[misc]
             length_B=tuple(tokens.lengths),
             count_SB=before_SB if tokens.stepping else before_SB + new_B,
             held_SB=None if tokens.stepping else before_SB,
+            whole_SB=tokens.num_whole_SB() if tokens.stepping else None,
             flat_BX=torch.cat([it.flat_BH for it in results], dim=1) if results else None,
             value_rows_BY=torch.cat([it.value_rows_BG for it in results], dim=1) if results else None,
             held_bytes=tuple(layer.num_bytes_held for layer in layers),

@@ -142,7 +142,8 @@ class _Traffic:
         assert key is not None
         assert value is not None
         count_B = layer.stage.count_B
-        self.bytes_read += decode_bytes_read(result, key, value, count_B)
+        whole_BC = layer.tokens.whole_of(layer.number)
+        self.bytes_read += decode_bytes_read(result, key, value, count_B, whole_BC=whole_BC)
         self.key_rows += int(count_B.sum()) * result.value_rows_BG.shape[1]
         self.value_rows += int(result.value_rows_BG.sum())
         self.flat_rows += int(result.flat_BH.sum())

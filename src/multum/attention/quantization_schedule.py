@@ -16,7 +16,7 @@ class ProgressiveQuantization:
     """Two bit planes for the keys, the second read only where the first leaves a flat row (SpAtten, section III-D).
 
     Raises:
-        UserError: A width that the paper does not have, a threshold outside [0, 1].
+        UserError: A width that the paper does not have, a threshold outside [0, 1], fewer than no whole rows.
 
     >>> ProgressiveQuantization(msb_bits=6).key_bits
     10
@@ -35,6 +35,12 @@ class ProgressiveQuantization:
     centre: bool = False
     """Whether the prompt's mean key and mean value are stored once and taken from every row before it is rounded: the
     same bits round finer, and value rows that are left out count as the mean value, not as zero. Not in the paper."""
+    whole_heavy: int = 0
+    """So many tokens of the prompt, of the largest cumulative importance at its end, whose keys are read with both
+    planes from the start. Chosen once for a sequence (of a prompt in chunks after the first), alike for all layers; one
+    that is pruned is not replaced. Not in the paper."""
+    whole_recent: int = 0
+    """So many of the latest tokens whose keys are read with both planes from the start. Not in the paper."""
 
     def __post_init__(self) -> None:
         for name in ("msb_bits", "value_bits"):
@@ -42,6 +48,9 @@ class ProgressiveQuantization:
                 raise invalid(name, f"one of {get_args(MsbBits)}", getattr(self, name))
         if not 0.0 <= self.threshold <= 1.0:
             raise invalid("threshold", "in [0, 1]", self.threshold, "it is compared with a probability")
+        for name in ("whole_heavy", "whole_recent"):
+            if getattr(self, name) < 0:
+                raise invalid(name, "at least 0", getattr(self, name), "it is a number of tokens")
 
     @property
     def key_bits(self) -> int:
