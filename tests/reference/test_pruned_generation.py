@@ -47,7 +47,7 @@ SCHEDULES: dict[str, GenerationSchedule] = {
 PARTS = (16, 1, 1, 1, 4, 1, 1)
 
 
-def compare(model: Any, schedule: GenerationSchedule, parts: tuple[int, ...] = PARTS) -> None:
+def assert_equals_twin(model: Any, schedule: GenerationSchedule, parts: tuple[int, ...] = PARTS) -> None:
     (tokens,) = draw_prompts(sum(parts))
     seen = 0
     with torch.no_grad():
@@ -70,7 +70,7 @@ def compare(model: Any, schedule: GenerationSchedule, parts: tuple[int, ...] = P
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("model_type", ["gpt2", "llama"])
 def test_every_forward_equals_the_masked_dense_twin(model_type: str, name: str) -> None:
-    compare(make_decoder(model_type).double(), SCHEDULES[name])
+    assert_equals_twin(make_decoder(model_type).double(), SCHEDULES[name])
 
 
 @pytest.mark.parametrize("name", ["counts", "all dials"])
@@ -100,8 +100,8 @@ def test_trace_mode_restarts_every_step_as_the_twin_does(name: str) -> None:
 
 @pytest.mark.parametrize("model_type", ["mistral", "qwen2", "qwen3"])
 def test_every_architecture_equals_the_twin_with_all_dials(model_type: str) -> None:
-    compare(make_decoder(model_type).double(), SCHEDULES["all dials"], (16, 1, 1))
+    assert_equals_twin(make_decoder(model_type).double(), SCHEDULES["all dials"], (16, 1, 1))
 
 
 def test_a_prompt_of_one_token_equals_the_twin() -> None:
-    compare(make_decoder("llama").double(), SCHEDULES["fixed counts"], (1,) * 17)
+    assert_equals_twin(make_decoder("llama").double(), SCHEDULES["fixed counts"], (1,) * 17)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multum.accelerator.workload_columns import FORMS, KINDS, UNSET, Column, find_flaw
-from multum.accelerator.workload_counts import Counts, columns_of_counts
+from multum.accelerator.workload_counts import Counts, columns_of_counts, layer_columns, same_columns
 from multum.accelerator.workload_file import check_origin, format_workload, parse_workload
 from multum.core import invalid, read_text, write_text_atomic
 
@@ -181,22 +181,9 @@ class Workload:
         >>> dense.key_rows, dense.key_bytes
         (14400, 3686400)
         """
-        by_layer = {
-            "value_fetch_num": keys if values is None else values,
-            "num_queries": num_queries,
-            "if_requant": requant,
-            "if_accumulate_importance": accumulate,
-            "if_rescale_previous_importance": rescale,
-            "topk": topk,
-        }
-        same = {
-            "embedding_length_D": head_width,
-            "quant_query_bit": query_bits,
-            "quant_key_bit": key_bits,
-            "quant_value_bit": value_bits,
-            "auto_requant_incre": lsb_bits,
-            "auto_requant_thres": threshold,
-        }
+        flags = requant, accumulate, rescale
+        by_layer = layer_columns(keys if values is None else values, num_queries, flags, topk)
+        same = same_columns(head_width, query_bits, key_bits, value_bits, lsb_bits, threshold)
         columns = columns_of_counts(keys=keys, heads=heads, lengths=lengths, by_layer=by_layer, same=same)
         return cls(**columns, origin=origin)
 

@@ -16,6 +16,40 @@ Counts = int | Sequence[Any] | NDArray[Any]
 """One whole number (or flag), or nested lists or an array of them."""
 
 
+def layer_columns(
+    values: Counts, num_queries: Counts, flags: tuple[Counts, Counts, Counts], topk: Counts
+) -> dict[str, Counts]:
+    """Columns that differ from layer to layer, by name; flags are re-quantized, accumulate, rescale."""
+    requant, accumulate, rescale = flags
+    return {
+        "value_fetch_num": values,
+        "num_queries": num_queries,
+        "if_requant": requant,
+        "if_accumulate_importance": accumulate,
+        "if_rescale_previous_importance": rescale,
+        "topk": topk,
+    }
+
+
+def same_columns(
+    head_width: int,
+    query_bits: int | None,
+    key_bits: int | None,
+    value_bits: int | None,
+    lsb_bits: int | None,
+    threshold: float | None,
+) -> dict[str, int | float | None]:
+    """Columns with one value in all rows, by name."""
+    return {
+        "embedding_length_D": head_width,
+        "quant_query_bit": query_bits,
+        "quant_key_bit": key_bits,
+        "quant_value_bit": value_bits,
+        "auto_requant_incre": lsb_bits,
+        "auto_requant_thres": threshold,
+    }
+
+
 def columns_of_counts(
     *,
     keys: Counts,

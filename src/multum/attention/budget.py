@@ -138,9 +138,8 @@ def schedule_for_cache_bytes(
     """
     facts = model_facts(model)
     if facts.reads is not None:
-        raise invalid(
-            "model", "one that generates", facts.name, "an encoder has no cache; use schedule_for_macs"
-        )
+        remedy = "an encoder has no cache; use schedule_for_macs"
+        raise invalid("model", "one that generates", facts.name, remedy)
     protected = protect_first + grace_tokens
     for name, size, least in (("batch", batch, 1), ("context", context, max(1, protected))):
         if size < least:

@@ -59,22 +59,18 @@ def cost_of(
     """
     known = facts if isinstance(facts, ModelFacts) else model_facts(facts)
     _check(known, records)
-    macs: dict[int, int] = defaultdict(int)
-    attention: dict[int, int] = defaultdict(int)
-    calls: dict[int, int] = defaultdict(int)
-    read_bytes: dict[int, int] = defaultdict(int)
+    macs, attention, calls, read_bytes = (defaultdict[int, int](int) for _ in range(4))
     for record in records:
         products = attention_macs(record)
         macs[record.layer] += _linear_macs(known, known.layers[record.layer], record) + products
         attention[record.layer] += products
         calls[record.layer] += 1
         read_bytes[record.layer] += record.cache_bytes_read
-    outside = _outside(known, records, head_rows)
-    layers = tuple(
+    layers = [
         _row(layer, macs[index], attention[index], calls[index], read_bytes[index])
         for index, layer in enumerate(known.layers)
-    )
-    rows = (*layers, outside)
+    ]
+    rows = (*layers, _outside(known, records, head_rows))
     return Cost(
         name=name or known.name,
         device=known.device,

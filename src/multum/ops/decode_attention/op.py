@@ -45,13 +45,10 @@ def decode_attention(
         count_B: Slots in use, the first so many of each sequence. A sequence without any gets zeros.
         group_BH: Group whose rows each head reads; None: `h // (H // G)`.
         threshold: In [0, 1]; None or 0: LSBs are never read; 1: always.
-        num_values_B: Value rows that each head multiplies, not renormalised; None: all. Of equal probabilities the
-            lower slot's row is taken.
+        num_values_B: Value rows that each head multiplies, not renormalised, of equal ones the lower slot; None: all.
         scale: Factor of the scores; default `D ** -0.5`.
-        impl: `reference` (plain torch), `cpu` (compiled), `triton` (CUDA), or `auto`: the fastest that takes these
-            tensors.
-        whole_BC: Slots whose keys are read with both planes by every head from the start; None: no slot's are. A flat
-            row reads the LSBs of the others.
+        impl: `reference` (plain torch), `cpu` (compiled), `triton` (CUDA), or `auto`: the fastest that fits.
+        whole_BC: Slots whose keys every head reads with both planes from the start; a flat row then reads the others'.
 
     Returns:
         Context in the queries' type; importance, summed over heads, in float32 (float64 for float64 queries); which

@@ -261,16 +261,9 @@ def decode_attention_triton(
     )
     if num_values is not None:
         chosen = torch.empty(batch, heads, slots, dtype=torch.int8, device=query.device)
+        most = num_values.long().contiguous()
         _choose_kernel[(batch * heads,)](
-            score,
-            log_sum,
-            chosen,
-            count,
-            num_values.long().contiguous(),
-            heads,
-            slots,
-            TOP=TOP_BIT,
-            BLOCK=BLOCK_ROW,
+            score, log_sum, chosen, count, most, heads, slots, TOP=TOP_BIT, BLOCK=BLOCK_ROW
         )
     part = torch.empty(batch, heads, splits, width, **on)
     _mix_kernel[splits, batch * heads](
