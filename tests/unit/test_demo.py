@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
 from multum.attention import SentenceEncoder, TokenSchedule, embedding_schedule
+from multum.attention.recovery_scores import rank_of_own
 from multum.core import UserError, from_dict, to_dict
 from multum.data import Passage, SentencePair
 from multum.demo import DemoConfig
@@ -23,7 +24,6 @@ from multum.demo.retrieval import (
     compared_schedules,
     measure_pairs,
     measure_retrieval,
-    ranks,
 )
 
 SMALL = BertConfig(
@@ -107,12 +107,12 @@ def test_dense_belongs_to_the_family_that_the_sentence_pairs_are_scored_with() -
 def test_rank_counts_the_passages_before_ones_own_and_ties_count_against_it() -> None:
     passage_PD = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
     query_QD = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    assert ranks(query_QD, passage_PD, torch.tensor([0, 2, 0])).tolist() == [1, 0, 3]
+    assert rank_of_own(query_QD, passage_PD, torch.tensor([0, 2, 0])).tolist() == [1, 0, 3]
 
 
 def test_an_encoder_that_gives_all_the_same_vector_finds_nothing() -> None:
     same = torch.ones(5, 3)
-    assert ranks(same, same, torch.arange(5)).tolist() == [4] * 5
+    assert rank_of_own(same, same, torch.arange(5)).tolist() == [4] * 5
 
 
 @given(seed=st.integers(0, 10**6), num_passages=st.integers(1, 12), num_queries=st.integers(1, 8))
@@ -122,7 +122,7 @@ def test_rank_is_that_of_a_sorted_list(seed: int, num_passages: int, num_queries
     passage_PD = torch.randint(-2, 3, (num_passages, 3), generator=generator).double()
     gold_Q = torch.randint(num_passages, (num_queries,), generator=generator)
     for query, gold, rank in zip(
-        query_QD, gold_Q.tolist(), ranks(query_QD, passage_PD, gold_Q).tolist(), strict=True
+        query_QD, gold_Q.tolist(), rank_of_own(query_QD, passage_PD, gold_Q).tolist(), strict=True
     ):
         scores = [float(query @ passage) for passage in passage_PD]
         own_last = sorted(range(num_passages), key=lambda it: (-scores[it], it == gold))

@@ -78,7 +78,7 @@ def _native(operation: str, source: Path) -> FastPath:
 def _triton(operation: str) -> FastPath:
     import torch
 
-    from multum.ops.importance_attention.op import has_triton
+    from multum.ops.dispatch import has_triton
 
     wants: list[tuple[Callable[[], bool], str]] = [
         (has_triton, "Triton is not installed"),

@@ -14,10 +14,10 @@ from multum.attention import (
 )
 from multum.attention.planned import planned_records
 from multum.attention.priced import cost_of
+from multum.attention.recovery_scores import rank_of_own, recall_at_1
 from multum.attention.schedule_rules import flat_values, linear_heads
 from multum.core import track
 from multum.data import Passage
-from multum.demo.retrieval import ranks
 from multum.report import DialResults, DialRow
 
 HEAD_RATIOS = (0.9, 0.7)
@@ -70,7 +70,7 @@ def measure_dials(
     rows: list[DialRow] = []
     for name, dial, left, schedule in track(settings, "heads, values, bits"):
         passage_PD, _ = encoder.embed(texts, schedule=schedule)
-        recall = float((ranks(query_QD, passage_PD, gold_Q) == 0).double().mean())
+        recall = recall_at_1(rank_of_own(query_QD, passage_PD, gold_Q))
         macs_left = _macs_left(encoder, schedule, length)
         rows.append(
             DialRow(

@@ -6,8 +6,6 @@ Shape legend: P passages, Q queries, D embedding width.
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from multum.attention import (
     SentenceEncoder,
@@ -16,6 +14,7 @@ from multum.attention import (
     flat_schedule,
     linear_schedule,
 )
+from multum.attention.recovery_scores import rank_of_own, recall_at_1
 from multum.core import track
 from multum.data import Passage, SentencePair
 from multum.report import RetrievalRow, SentenceRow
@@ -63,21 +62,6 @@ def compared_schedules(num_layers: int, keep_ratios: Sequence[float]) -> list[Sc
     return [(DENSE, BY_VALUE, None), *by_value, *by_attention, *linear]
 
 
-def ranks(
-    query_QD: Float[Tensor, "Q D"], passage_PD: Float[Tensor, "P D"], gold_Q: Int[Tensor, " Q"]
-) -> Int[Tensor, " Q"]:
-    """The rank of each query's own passage by cosine, 0 for the first; ties count against it.
-
-    >>> eye = torch.eye(2)
-    >>> ranks(eye, eye, torch.tensor([0, 0])).tolist()
-    [0, 1]
-    """
-    score_QP = query_QD @ passage_PD.T
-    own_Q1 = score_QP.gather(1, gold_Q[:, None])
-    others_QP = score_QP.scatter(1, gold_Q[:, None], -torch.inf)
-    return (others_QP >= own_Q1).sum(dim=1)
-
-
 def measure_retrieval(
     encoder: SentenceEncoder, passages: Sequence[Passage], keep_ratios: Sequence[float]
 ) -> tuple[RetrievalRow, ...]:
@@ -89,8 +73,8 @@ def measure_retrieval(
     num_layers = int(encoder.model.config.num_hidden_layers)
     for name, family, schedule in track(compared_schedules(num_layers, keep_ratios), "retrieval"):
         passage_PD, reduction = encoder.embed(texts, schedule=schedule)
-        rank_Q = ranks(query_QD, passage_PD, gold_Q)
-        recall = float((rank_Q == 0).double().mean())
+        rank_Q = rank_of_own(query_QD, passage_PD, gold_Q)
+        recall = recall_at_1(rank_Q)
         dense_recall = rows[0].recall_at_1 if rows else recall
         rows.append(
             RetrievalRow(

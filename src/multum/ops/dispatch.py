@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -54,3 +55,8 @@ def choose(impl: str, tensor: Tensor, implementations: Mapping[str, Implementati
     if not path.available():
         raise invalid("impl", "available on this machine", impl, 'use impl="auto" or "reference"')
     return impl
+
+
+def has_triton() -> bool:
+    """Whether Triton can be imported."""
+    return find_spec("triton") is not None

@@ -14,7 +14,7 @@ from multum.core import invalid
 from multum.ops.bit_planes import FloatRows, PlaneRows, Rows
 from multum.ops.decode_attention import cpu, reference
 from multum.ops.decode_attention.result import DecodeResult, default_groups
-from multum.ops.dispatch import Implementation, choose
+from multum.ops.dispatch import Implementation, choose, has_triton
 
 Choice = Literal["auto", "reference", "cpu", "triton"]
 
@@ -90,13 +90,6 @@ def implementations(key: Rows | None = None, value: Rows | None = None) -> dict[
         ),
         "triton": Implementation(device="cuda", dtypes=cpu.DTYPES, available=has_triton),
     }
-
-
-def has_triton() -> bool:
-    """Whether Triton can be imported."""
-    from importlib.util import find_spec
-
-    return find_spec("triton") is not None
 
 
 def _is_plain_call(query: Tensor) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from multum.core import invalid
-from multum.ops.dispatch import Implementation, choose
+from multum.ops.dispatch import Implementation, choose, has_triton
 from multum.ops.importance_attention import cpu, reference
 
 Choice = Literal["auto", "reference", "cpu", "triton"]
@@ -89,13 +89,6 @@ def implementations() -> dict[str, Implementation]:
             device="cuda", dtypes=(torch.float32, torch.bfloat16, torch.float16), available=has_triton
         ),
     }
-
-
-def has_triton() -> bool:
-    """Whether Triton can be imported."""
-    from importlib.util import find_spec
-
-    return find_spec("triton") is not None
 
 
 def _check(
