@@ -18,7 +18,7 @@ from torch.nn import functional
 from benchmarks.registry import Case, Figure, Setting, Suite
 from benchmarks.schema import Check, Results
 from multum.cost import Latency
-from multum.ops import FloatRows, PlaneRows, decode_attention, decode_bytes_read, evict_lowest
+from multum.ops import DecodeStep, FloatRows, PlaneRows, decode_attention, decode_bytes_read, evict_lowest
 from multum.ops.memory_stream import read_memory
 
 NUM_HEADS, WIDTH, MSB_BITS, VALUE_BITS = 12, 64, 8, 8
@@ -97,7 +97,12 @@ def _check(caches: Caches) -> Check:
     key, value = caches.planes[0]
     found = decode_attention(caches.query, key, value, caches.count)
     true = decode_attention(caches.query.double(), key, value, caches.count, impl="reference")
+    total = torch.zeros_like(caches.importance)
+    step = DecodeStep(key, value, NUM_HEADS, total_BC=total, protected_BC=caches.protected)
+    same = torch.equal(step(caches.query, caches.count).context_BHD, found.context_BHD)
     slot = evict_lowest(found.importance_BC, caches.protected, caches.count).item()
+    if not same or step.evicted_B is None or step.evicted_B.item() != slot:
+        return Check.holds(False, "a packed step gives something else than its parts")
     lowest = found.importance_BC[0, PROTECTED:].argmin().item() + PROTECTED
     if slot != lowest:
         return Check.holds(False, f"slot {slot} would be evicted, not {lowest}")
@@ -126,17 +131,17 @@ def _run(caches: Caches, setting: Setting) -> Mapping[str, Latency | float]:
     bytes_needed = caches.bytes_needed
     stream = torch.ones(len(caches.planes), bytes_needed // 4)
 
-    def ours(index: int) -> None:
-        result = decode_attention(query, *caches.planes[index], count)
-        caches.importance.add_(result.importance_BC)
-        evict_lowest(caches.importance, caches.protected, count)
+    steps = [
+        DecodeStep(*rows, NUM_HEADS, total_BC=caches.importance, protected_BC=caches.protected)
+        for rows in caches.planes
+    ]
 
     def sdpa(keys_and_values: list[tuple[Tensor, Tensor]]) -> Callable[[int], object]:
         row = query[:, :, None]
         return lambda index: functional.scaled_dot_product_attention(row, *keys_and_values[index])
 
     calls: dict[str, tuple[Callable[[int], object], int]] = {
-        OURS: (ours, len(caches.planes)),
+        OURS: (lambda index: steps[index](query, count), len(steps)),
         ATTENTION_ONLY: (
             lambda index: decode_attention(query, *caches.planes[index], count),
             len(caches.planes),

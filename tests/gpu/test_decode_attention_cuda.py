@@ -33,7 +33,7 @@ def run(problem: Problem, impl: Any = "triton") -> DecodeResult:
     }
     key, value = to_device(problem.key), to_device(problem.value)
     result = decode_attention(problem.query.cuda(), key, value, problem.count.cuda(), **options, impl=impl)
-    return DecodeResult(**{name: tensor.cpu() for name, tensor in vars(result).items()})
+    return DecodeResult(**{name: tensor.cpu() for name, tensor in result._asdict().items()})
 
 
 @pytest.mark.parametrize("bits", [4, 6, 8, 10, 12, FLOAT])

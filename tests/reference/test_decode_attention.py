@@ -39,7 +39,7 @@ def assert_solved(problem: Problem, impl: Choice) -> None:
 
 
 def same(first: DecodeResult, other: DecodeResult) -> bool:
-    return all(torch.equal(getattr(first, name), getattr(other, name)) for name in vars(first))
+    return all(torch.equal(getattr(first, name), getattr(other, name)) for name in first._asdict())
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from multum.attention.sparse_schedule import GenerationSchedule
 from multum.core import UserError, invalid
 from multum.ops import importance_attention
 from multum.ops.bit_planes import FloatRows, PlaneRows, Rows, hadamard
-from multum.ops.decode_attention import DecodeResult, decode_attention
+from multum.ops.decode_attention import DecodeResult, DecodeStep
 
 
 class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
@@ -61,6 +61,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         self.centre: Centre | None = None
         self.num_slots = 0
         self._held_bytes: int | None = None
+        self._step: DecodeStep | None = None
 
     # what transformers asks of a layer ----------------------------------------------------------------------------
 
@@ -127,15 +128,11 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         num_values_B = None
         if num_values is not None:
             num_values_B = torch.tensor([num_values(n) for n in count_B.tolist()], device=count_B.device)
-        self.result = decode_attention(
+        self.result = self._step_over(key, value, query_BHQD.shape[1], scale)(
             self._turned(query_BHQD[:, :, 0]),
-            key,
-            value,
             count_B,
             group_BH=group_BH,
-            threshold=None if self.quantization is None else self.quantization.threshold,
             num_values_B=num_values_B,
-            scale=scale,
             impl=impl,
             whole_BC=self.tokens.whole_of(self.number),
         )
@@ -145,6 +142,15 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         if self.centre is not None:
             context_BHD = context_BHD + self.centre.value_of_heads(group_BH, query_BHQD.shape[1])
         return context_BHD[:, :, None]
+
+    def _step_over(self, key: Rows, value: Rows, num_heads: int, scale: float | None) -> DecodeStep:
+        """The kernel's call over these rows; the last one's again as long as the rows stay where they are."""
+        last = self._step
+        if last is None or last.key is not key or last.value is not value or last.num_heads != num_heads:
+            threshold = None if self.quantization is None else self.quantization.threshold
+            self._step = DecodeStep(key, value, num_heads, threshold=threshold, scale=scale)
+        assert self._step is not None
+        return self._step
 
     def _attend_rows(
         self, query_BHQD: Tensor, scale: float | None, group_BH: Tensor | None

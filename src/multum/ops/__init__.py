@@ -1,7 +1,13 @@
 """Kernels, each in its own folder with its reference twin; see `docs/kernels.md` for how to add one."""
 
 from multum.ops.bit_planes import FloatRows, PlaneRows
-from multum.ops.decode_attention import DecodeResult, decode_attention, decode_bytes_read, evict_lowest
+from multum.ops.decode_attention import (
+    DecodeResult,
+    DecodeStep,
+    decode_attention,
+    decode_bytes_read,
+    evict_lowest,
+)
 from multum.ops.fast_linear import fast_linear, fast_linears, fast_linears_available
 from multum.ops.fma_peak import FmaPeak, measure_fma_peak
 from multum.ops.importance_attention import importance_attention
@@ -9,6 +15,7 @@ from multum.ops.int8_linear import Int8Layer, int8_linear, int8_linears, int8_li
 
 __all__ = [
     "DecodeResult",
+    "DecodeStep",
     "FloatRows",
     "FmaPeak",
     "Int8Layer",

@@ -87,4 +87,5 @@ def _load_if_sound(library: Path, level: str, origin: str) -> NativeLibrary | No
 def _digest(source: Path, level: str) -> str:
     """Hash of everything that decides what the compiler writes."""
     recipe = repr((COMMON_FLAGS, LEVELS[level], compiler_command())).encode()
-    return hashlib.sha256(source.read_bytes() + recipe).hexdigest()[:16]
+    texts = [source, *sorted(source.parent.glob("*.h"))]
+    return hashlib.sha256(b"".join(it.read_bytes() for it in texts) + recipe).hexdigest()[:16]

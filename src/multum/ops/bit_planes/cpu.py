@@ -1,4 +1,7 @@
-"""Writes one new row per sequence and group by the compiled kernel `cpu.cpp`. Shape legend as in `rows.py`."""
+"""Writes one new row per sequence and group by the compiled kernel `cpu.cpp`, and tells kernels where rows lie.
+
+Shape legend as in `rows.py`.
+"""
 
 import ctypes
 from collections.abc import Callable
@@ -20,6 +23,9 @@ SOURCE = Path(__file__).with_name("cpu.cpp")
 _CALL = Struct("21q")
 """The C++ struct `Call`: addresses, strides and sizes."""
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
+_PLACE = Struct("12q")
+"""The C++ struct `Place`: three addresses, strides in bytes of sequences, groups and slots, bits of the first plane."""
+_FLOAT_BITS = {torch.float32: 32, torch.bfloat16: 16}
 
 
 def library() -> NativeLibrary | None:
@@ -50,6 +56,30 @@ def write_row(rows: "PlaneRows", slot: Tensor, row: Tensor) -> bool:
     if failed:
         raise no_scale(row, rows.msb_bits + (0 if lsb is None else LSB_BITS))
     return True
+
+
+def place_of_planes(rows: "PlaneRows") -> bytes | None:
+    """The struct `Place` of rows (B, G, C, ...) on the CPU; None where a last axis is not contiguous."""
+    msb, lsb, scale = rows.msb, rows.lsb, rows.scale
+    b, g, c, byte = msb.stride()
+    scale_b, scale_g, half = scale.stride()
+    low_b, low_g, low_c, low_byte = (0, 0, 0, 1) if lsb is None else lsb.stride()
+    if not byte == half == low_byte == 1 or not msb.is_cpu:
+        return None
+    address = 0 if lsb is None else lsb.data_ptr()
+    return _PLACE.pack(
+        msb.data_ptr(), address, scale.data_ptr(),
+        b, g, c, low_b, low_g, low_c, 2 * scale_b, 2 * scale_g, rows.msb_bits,
+    )  # fmt: skip
+
+
+def place_of_floats(rows: Tensor) -> bytes | None:
+    """The same of rows in float32 or bfloat16."""
+    bits = _FLOAT_BITS.get(rows.dtype)
+    if bits is None or not rows.is_cpu or rows.stride(3) != 1:
+        return None
+    size, (b, g, c, _) = rows.element_size(), rows.stride()
+    return _PLACE.pack(rows.data_ptr(), 0, 0, size * b, size * g, size * c, 0, 0, 0, 0, 0, bits)
 
 
 @cache

@@ -4,7 +4,9 @@ Shape legend: `*lead` any leading axes (sequences and groups of heads in a cache
 bytes of a packed row, B sequences, G groups, C slots of a cache, N chosen rows.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float16, Int, UInt8
@@ -75,6 +77,14 @@ class PlaneRows:
         scale = torch.zeros(*shape, dtype=torch.float16, device=device)
         return cls(msb=msb, lsb=lsb if two_planes else None, scale=scale, msb_bits=msb_bits, width=width)
 
+    @cached_property
+    def place(self) -> bytes | None:
+        """Where compiled kernels find the rows; None where the bytes of a row do not lie side by side."""
+        return cpu.place_of_planes(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return _fields_of(self)
+
     @property
     def num_bytes(self) -> int:
         """Bytes that the rows take, scales included."""
@@ -132,6 +142,14 @@ class FloatRows:
     rows: Float[Tensor, "*lead R D"]
     """The numbers; float32, bfloat16 or any other floating type."""
 
+    @cached_property
+    def place(self) -> bytes | None:
+        """Where compiled kernels find the rows; None where they do not read them."""
+        return cpu.place_of_floats(self.rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return _fields_of(self)
+
     @property
     def width(self) -> int:
         """D, channels of a row."""
@@ -168,6 +186,11 @@ class FloatRows:
         check_slots(slot_B, self.rows)
         batch = torch.arange(len(slot_B), device=slot_B.device)
         self.rows[batch, :, slot_B] = row_BGD.to(self.rows.dtype)
+
+
+def _fields_of(rows: "PlaneRows | FloatRows") -> dict[str, Any]:
+    """What a copy takes along: not the addresses of the rows that were copied."""
+    return {it.name: getattr(rows, it.name) for it in fields(rows)}
 
 
 def check_slots(slot_B: Int[Tensor, " B"], rows: Tensor) -> None:

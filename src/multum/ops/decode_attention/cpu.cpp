@@ -11,156 +11,21 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 #include <thread>
 #include <vector>
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
+#include "numbers.h"
 
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int kLanes = 16, kMaxHeads = 4;  // heads whose sums stay in registers together, 4 rows or 4 vectors each
-#elif defined(__AVX2__)
-constexpr int kLanes = 8, kMaxHeads = 2;
+constexpr int kMaxHeads = 4;  // heads whose sums stay in registers together, 4 rows or 4 vectors each
 #else
-constexpr int kLanes = 4, kMaxHeads = 2;
+constexpr int kMaxHeads = 2;
 #endif
 constexpr int64_t kBytesPerThread = 3 << 20;  // less work than this is done before another thread has started
 constexpr int64_t kAhead = 4096;  // bytes between what is computed and what is asked for: the memory never waits
 constexpr float kLog2E = 1.4426950408889634f;
-
-typedef float Vec __attribute__((vector_size(kLanes * 4), aligned(4)));
-typedef int32_t VecInt __attribute__((vector_size(kLanes * 4), aligned(4)));
-
-inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
-inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
-inline Vec splat(float x) { return Vec{} + x; }
-inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
-inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-// --- numbers of fewer bits ------------------------------------------------------------------------------------------
-
-inline float half_to_float(uint16_t half) {
-  const uint32_t sign = (half & 0x8000u) << 16, rest = half & 0x7fffu;
-  if (rest < 0x400u) {  // below the normal numbers: steps of 2^-24
-    const float size = static_cast<float>(rest) * 5.9604644775390625e-8f;
-    return sign ? -size : size;
-  }
-  const uint32_t bits = sign | (rest >= 0x7c00u ? 0x7f800000u | (rest << 13) : (rest << 13) + (112u << 23));
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-#if defined(__AVX512F__)
-inline VecInt widen(const uint8_t* p) {
-  return (VecInt)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
-inline VecInt widen_signed(const uint8_t* p) {
-  return (VecInt)_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
-inline VecInt widen16(const uint8_t* p) {
-  return (VecInt)_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-}
-inline Vec to_float(VecInt v) { return (Vec)_mm512_cvtepi32_ps((__m512i)v); }
-inline Vec load_half(const uint16_t* p) {
-  return (Vec)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-}
-#elif defined(__AVX2__)
-inline VecInt widen(const uint8_t* p) {
-  return (VecInt)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-}
-inline VecInt widen_signed(const uint8_t* p) {
-  return (VecInt)_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-}
-inline VecInt widen16(const uint8_t* p) {
-  return (VecInt)_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
-inline Vec to_float(VecInt v) { return (Vec)_mm256_cvtepi32_ps((__m256i)v); }
-inline Vec load_half(const uint16_t* p) {
-  return (Vec)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
-#else
-template <typename Stored>
-inline VecInt widen_as(const uint8_t* p) {
-  Stored stored[kLanes];
-  std::memcpy(stored, p, sizeof stored);
-  VecInt v;
-  for (int n = 0; n < kLanes; ++n) v[n] = stored[n];
-  return v;
-}
-inline VecInt widen(const uint8_t* p) { return widen_as<uint8_t>(p); }
-inline VecInt widen_signed(const uint8_t* p) { return widen_as<int8_t>(p); }
-inline VecInt widen16(const uint8_t* p) { return widen_as<uint16_t>(p); }
-inline Vec to_float(VecInt v) { return __builtin_convertvector(v, Vec); }
-inline Vec load_half(const uint16_t* p) {
-  Vec v;
-  for (int n = 0; n < kLanes; ++n) v[n] = half_to_float(p[n]);
-  return v;
-}
-#endif
-
-// How a row is stored: kPlain floats, or the bits of its first plane; kLow: with the plane of 4 LSBs.
-constexpr int kFloat = 32, kBrain = 16;
-constexpr int64_t kLsbBits = 4;
-
-// Channels that share a byte in the finest of a row's digits.
-inline int64_t shares_of(int bits, bool low) {
-  if (bits == kFloat || bits == kBrain) return 1;
-  return bits == 6 || bits == 10 ? 4 : bits == 8 && !low ? 1 : 2;
-}
-
-// Channels e .. e + kLanes of a row; the width is a multiple of kLanes * shares_of().
-template <int Bits, bool Low>
-inline Vec numbers(const uint8_t* row, const uint8_t* low, int64_t e, int64_t width) {
-  if constexpr (Bits == kFloat) {
-    return load(reinterpret_cast<const float*>(row) + e);
-  } else if constexpr (Bits == kBrain) {
-    const VecInt bits = widen16(row + 2 * e) << 16;
-    return (Vec)bits;
-  } else {
-    const int64_t half = width / 2, quarter = width / 4;
-    VecInt v{};
-    if constexpr (Bits >= 8) {
-      v = widen_signed(row + e);
-      row += width;
-    }
-    if constexpr (Bits == 4 || Bits == 6) {
-      v = (widen(row + (e < half ? e : e - half)) << (e < half ? 28 : 24)) >> 28;
-      row += half;
-    }
-    if constexpr (Bits == 12) v = (v << 4) | ((widen(row + (e < half ? e : e - half)) >> (e < half ? 0 : 4)) & 15);
-    if constexpr (Bits == 6 || Bits == 10) {
-      const int64_t share = e / quarter;
-      v = (v << 2) | ((widen(row + (e - share * quarter)) >> static_cast<int>(2 * share)) & 3);
-    }
-    if constexpr (Low) v = (v << 4) | ((widen(low + (e < half ? e : e - half)) >> (e < half ? 0 : 4)) & 15);
-    return to_float(v);
-  }
-}
-
-// One row of any width into floats, channel by channel.
-void unpack_row(int bits, const uint8_t* row, const uint8_t* low, int64_t width, float* out) {
-  if (bits == kFloat) return void(std::memcpy(out, row, width * sizeof(float)));
-  const int64_t half = width / 2, quarter = width / 4;
-  for (int64_t e = 0; e < width; ++e) {
-    if (bits == kBrain) {
-      uint32_t whole = static_cast<uint32_t>(row[2 * e] | row[2 * e + 1] << 8) << 16;
-      std::memcpy(out + e, &whole, sizeof whole);
-      continue;
-    }
-    const uint8_t* plane = row;
-    int32_t v = 0;
-    if (bits >= 8) v = static_cast<int8_t>(plane[e]), plane += width;
-    const int nibble = e < half ? plane[e % half] & 15 : plane[e % half] >> 4;  // of another plane where unused
-    if (bits == 4 || bits == 6) v = (nibble ^ 8) - 8, plane += half;
-    if (bits == 12) v = v * 16 + nibble;
-    if (bits == 6 || bits == 10) v = v * 4 + ((plane[e % quarter] >> (2 * (e / quarter))) & 3);
-    if (low) v = v * 16 + (e < half ? low[e] & 15 : low[e - half] >> 4);
-    out[e] = static_cast<float>(v);
-  }
-}
 
 // --- vectors of floats ----------------------------------------------------------------------------------------------
 
@@ -229,7 +94,17 @@ inline void ask(const uint8_t* start, int64_t num_bytes) {
   for (int64_t byte = 0; byte < num_bytes; byte += 64) __builtin_prefetch(start + byte, 0, 2);
 }
 
-// Products of kLanes rows from `row` on with NH query rows; beyond the last row the last one is taken again.
+// Asks for kLanes of the listed rows from the i-th on, and where the list ends for the rows that are read next.
+inline void ask_listed(const Rows& rows, const Rows& next, const int32_t* list, int64_t i, int64_t num) {
+  for (int64_t end = i + kLanes; i < end; ++i) {
+    if (i < num)
+      ask(rows.first + list[i] * rows.step, rows.row_bytes);
+    else if (i - num < next.count)
+      ask(next.first + (i - num) * next.step, next.row_bytes);
+  }
+}
+
+// Products of kLanes rows from `row` on, which are all there, with NH query rows.
 template <int Bits, bool Low, int NH>
 void dot_rows(const Rows& rows, int64_t row, const float* query, int64_t query_step, float* out, int64_t out_step) {
   Vec part[NH][kLanes / 4];
@@ -237,9 +112,8 @@ void dot_rows(const Rows& rows, int64_t row, const float* query, int64_t query_s
   for (int four = 0; four < kLanes / 4; ++four) {
     const uint8_t *at[4], *low[4];
     for (int i = 0; i < 4; ++i) {
-      const int64_t index = std::min(row + 4 * four + i, rows.count - 1);
-      at[i] = rows.first + index * rows.step;
-      low[i] = rows.low + index * rows.low_step;
+      at[i] = rows.first + (row + 4 * four + i) * rows.step;
+      low[i] = rows.low + (row + 4 * four + i) * rows.low_step;
     }
     Vec sum[NH][4] = {};
     for (int64_t e = 0; e < rows.width; e += kLanes) {
@@ -268,14 +142,8 @@ void mix_rows(const Rows& rows, const Rows* next, const int32_t* list, int64_t n
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) sum[h][v] = load(out + h * out_step + e + v * kLanes);
   for (int64_t i = 0; i < num; ++i) {
+    if (next && i % kLanes == 0) ask_listed(rows, *next, list, i + rows.ahead, left);
     const uint8_t* at = rows.first + list[i] * rows.step;
-    if (next && e == 0) {
-      const int64_t ahead = i + rows.ahead;
-      if (ahead < left)
-        ask(rows.first + list[ahead] * rows.step, rows.row_bytes);
-      else if (ahead - left < next->count)
-        ask(next->first + (ahead - left) * next->step, next->row_bytes);
-    }
     Vec value[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) value[v] = numbers<Bits, false>(at, nullptr, e + v * kLanes, rows.width);
@@ -354,6 +222,14 @@ struct Place {
   }
 };
 
+// Where importance goes on: to a sum over calls, and to the choice of a slot that is given up; all 0 for none.
+struct Ledger {
+  float* total;
+  const uint8_t* keep;  // slots that must stay, 0 for none
+  int64_t keep_b;
+  int64_t* slot;
+};
+
 struct Call {
   const float* query;
   int64_t query_b, query_h;
@@ -366,6 +242,17 @@ struct Call {
   int64_t* value_rows;
   int64_t batch, heads, groups, slots, width, threads;
   double threshold, scale;
+  Ledger ledger;
+};
+
+// What is asked for without attention.
+struct Choice {
+  const float* importance;
+  int64_t importance_b;
+  const uint8_t* keep;
+  int64_t keep_b;
+  const int64_t* count;
+  int64_t *slot, batch, slots;
 };
 
 constexpr int64_t kBlock = 64;  // rows that are mixed before the next channels, or unpacked together
@@ -379,12 +266,12 @@ struct Scratch {
   std::vector<uint16_t> scales;
 };
 
-// Rows as floats of a padded width in the scratch, where registers cannot unpack them.
+// Rows as floats of a padded width in the scratch, where registers cannot unpack them; zeros beyond the last.
 Rows as_floats(const Rows& rows, int64_t first, int64_t num, bool low, const int32_t* list, int64_t padded,
                std::vector<float>& floats) {
   floats.assign(num * padded, 0.0f);
-  for (int64_t i = 0; i < num; ++i) {
-    const int64_t row = list ? list[first + i] : std::min(first + i, rows.count - 1);
+  for (int64_t i = 0; i < (list ? num : std::min(num, rows.count - first)); ++i) {
+    const int64_t row = list ? list[first + i] : first + i;
     unpack_row(rows.bits, rows.first + row * rows.step, low ? rows.low + row * rows.low_step : nullptr, rows.width,
                &floats[i * padded]);
   }
@@ -404,14 +291,15 @@ inline Vec scales_at(const Rows& rows, int64_t row) {
 // Scores, in units of log 2, of `num` query rows of the scratch (from `head` on) with all keys; `next` is read after.
 void score_heads(const Rows& keys, const Rows& next, bool low, int64_t head, int num, int64_t padded_width,
                  int64_t padded, std::vector<float>& score, Scratch& s) {
-  const bool fast = keys.width % (kLanes * shares_of(keys.bits, low)) == 0;
+  const bool fast = keys.width % (kLanes * shares_of(keys.bits, low)) == 0 && keys.count >= kLanes;
   const bool middle = keys.low && !low;  // ((msb << 4) + 8) * scale
   const float factor = middle ? 16.0f : 1.0f;
   const float* query = &s.query[head * padded_width];
   const Dot dot = find_dot(fast ? keys.bits : kFloat, fast && low, num);
-  for (int64_t row = 0; row < padded; row += kLanes) {
+  for (int64_t block = 0; block < padded; block += kLanes) {
+    const int64_t row = fast ? std::min(block, keys.count - kLanes) : block;  // the last block may overlap
     float* out = &score[head * padded + row];
-    const int64_t ahead = row + keys.ahead;  // rows that are asked for: of these keys, or of what is read after them
+    const int64_t ahead = block + keys.ahead;  // rows that are asked for: of these keys, or of what is read after them
     if (ahead < padded)
       ask(keys.first + ahead * keys.step, kLanes * keys.step);
     else if (ahead - padded < next.count)
@@ -532,9 +420,9 @@ void mix_heads(const Rows& values, const Rows& next, int64_t head, int num, int6
     const float* share = fast ? weight : weights.data();
     int64_t e = 0;
     for (; e + 4 * kLanes <= padded_width; e += 4 * kLanes)
-      wide(block, fast ? &next : nullptr, index, rows, many - first, share, weight_step, e, out, padded_width);
+      wide(block, fast && e == 0 ? &next : nullptr, index, rows, many - first, share, weight_step, e, out, padded_width);
     for (; e < padded_width; e += kLanes) 
-      narrow(block, fast ? &next : nullptr, index, rows, many - first, share, weight_step, e, out, padded_width);
+      narrow(block, fast && e == 0 ? &next : nullptr, index, rows, many - first, share, weight_step, e, out, padded_width);
   }
 }
 
@@ -576,15 +464,16 @@ bool weigh_head(const Call& c, const Rows& keys, const Rows& values, int64_t hea
   keep_largest(row, keys.count, padded, keep);
   for (int64_t j = 0; j < padded; j += kLanes) {
     const Vec share = load(row + j);
-    *reinterpret_cast<VecInt*>(&s.read[j]) |= ~(share < 0.0f);
+    if (keep < keys.count) *reinterpret_cast<VecInt*>(&s.read[j]) |= ~(share < 0.0f);
     store(row + j, (share < 0.0f ? Vec{} : share) * scales_at(values, j));
   }
   return flat;
 }
 
 // Rows that some head reads, in the order of memory.
-void list_rows(int64_t count, Scratch& s) {
+void list_rows(int64_t count, int64_t keep, Scratch& s) {
   s.list.resize(count);
+  if (keep >= count) return std::iota(s.list.begin(), s.list.end(), 0);
   int64_t num = 0;
   for (int64_t j = 0; j < count; ++j) {
     s.list[num] = j;
@@ -611,7 +500,7 @@ void attend_group(const Call& c, int64_t b, int64_t g, float* importance, Scratc
     if (c.whole) score_whole(keys, c.whole + b * c.whole_b, padded_width, padded, s);
     for (int64_t i = 0; i < num; ++i)
       c.flat[b * c.heads + s.heads[i]] = weigh_head(c, keys, values, i, keep, padded_width, padded, importance, s);
-    list_rows(count, s);
+    list_rows(count, keep, s);
     for (int64_t i = 0; i < num; i += kMaxHeads)
       mix_heads(values, next, i, std::min<int64_t>(kMaxHeads, num - i), padded_width, padded, s);
   }
@@ -640,9 +529,49 @@ bool is_sound(const Call& c) {
   return true;
 }
 
+// The slot with the least importance among the first `num` that nothing keeps, -1 for none, -2 for a NaN among them; of
+// equal ones the lower.
+int64_t lowest_slot(const float* importance, const uint8_t* keep, int64_t num) {
+  const int64_t whole = num - num % kLanes;
+  Vec low = splat(INFINITY);
+  VecInt nan{};
+  for (int64_t j = 0; j < whole; j += kLanes) {
+    const Vec all = load(importance + j), free = keep ? (widen(keep + j) != 0 ? splat(INFINITY) : all) : all;
+    low = free < low ? free : low;
+    nan |= all != all;
+  }
+  float lowest = INFINITY;
+  bool bad = false;
+  for (int n = 0; n < kLanes; ++n) lowest = std::min(lowest, low[n]), bad |= nan[n] != 0;
+  for (int64_t j = whole; j < num; ++j) {
+    if (!(keep && keep[j])) lowest = std::min(lowest, importance[j]);
+    bad |= importance[j] != importance[j];
+  }
+  if (bad) return -2;
+  for (int64_t j = 0; j < num; ++j)
+    if (importance[j] == lowest && !(keep && keep[j])) return j;
+  return -1;
+}
+
+// Importance of one sequence, the groups' parts added in their order; true when it cannot be ranked.
+bool settle(const Call& c, int64_t b, const float* part, int64_t step) {
+  const int64_t count = c.count[b];
+  float* sum = c.importance + b * c.slots;
+  std::memset(sum, 0, c.slots * sizeof(float));
+  for (int64_t g = 0; g < c.groups; ++g, part += step)
+    for (int64_t j = 0; j < count; ++j) sum[j] += part[j];
+  const Ledger& ledger = c.ledger;
+  if (!ledger.total) return false;
+  float* total = ledger.total + b * c.slots;
+  for (int64_t j = 0; j < count; ++j) total[j] += sum[j];
+  if (!ledger.slot) return false;
+  ledger.slot[b] = lowest_slot(total, ledger.keep ? ledger.keep + b * ledger.keep_b : nullptr, count);
+  return ledger.slot[b] == -2;
+}
+
 }  // namespace
 
-// Returns 0, or 1 for a count or a group that is out of range (then nothing is written).
+// Returns 0; 1 for a count or a group that is out of range (then nothing is written); 2 for a NaN in the ledger.
 extern "C" int multum_decode_attention(const Call* call) {
   const Call& c = *call;
   if (!is_sound(c)) return 1;
@@ -660,40 +589,20 @@ extern "C" int multum_decode_attention(const Call* call) {
   for (int64_t t = threads_for(c); t > 1; --t) others.emplace_back(work);
   work();
   for (auto& thread : others) thread.join();
-  for (int64_t b = 0; b < c.batch; ++b) {
-    float* sum = c.importance + b * c.slots;
-    std::memset(sum, 0, c.slots * sizeof(float));
-    for (int64_t g = 0; g < c.groups; ++g)
-      for (int64_t j = 0; j < c.count[b]; ++j) sum[j] += part[(b * c.groups + g) * step + j];
-  }
-  return 0;
+  bool unranked = false;
+  for (int64_t b = 0; b < c.batch; ++b) unranked |= settle(c, b, part + b * c.groups * step, step);
+  return unranked ? 2 : 0;
 }
 
-// The slot with the least importance among the first count[b] that are not protected, -1 for none; of equal ones the
-// lower. Returns 1 when there is a NaN among those in use, 2 when a count is out of range.
-extern "C" int multum_evict_lowest(const float* importance, int64_t importance_b, const uint8_t* keep, int64_t keep_b,
-                                   const int64_t* count, int64_t* slot, int64_t batch, int64_t slots) {
-  for (int64_t b = 0; b < batch; ++b, importance += importance_b, keep += keep ? keep_b : 0) {
-    const int64_t num = count[b], whole = num - num % kLanes;
-    if (num < 0 || num > slots) return 2;
-    Vec low = splat(INFINITY);
-    VecInt nan{};
-    for (int64_t j = 0; j < whole; j += kLanes) {
-      const Vec all = load(importance + j), free = keep ? (widen(keep + j) != 0 ? splat(INFINITY) : all) : all;
-      low = free < low ? free : low;
-      nan |= all != all;
-    }
-    float lowest = INFINITY;
-    bool bad = false;
-    for (int n = 0; n < kLanes; ++n) lowest = std::min(lowest, low[n]), bad |= nan[n] != 0;
-    for (int64_t j = whole; j < num; ++j) {
-      if (!(keep && keep[j])) lowest = std::min(lowest, importance[j]);
-      bad |= importance[j] != importance[j];
-    }
-    if (bad) return 1;
-    slot[b] = -1;
-    for (int64_t j = 0; j < num && slot[b] < 0; ++j)
-      if (importance[j] == lowest && !(keep && keep[j])) slot[b] = j;
+// `lowest_slot` of every sequence. Returns 1 when there is a NaN among the importance in use, 2 when a count is out of
+// range.
+extern "C" int multum_evict_lowest(const Choice* choice) {
+  const Choice& c = *choice;
+  for (int64_t b = 0; b < c.batch; ++b) {
+    if (c.count[b] < 0 || c.count[b] > c.slots) return 2;
+    const uint8_t* keep = c.keep ? c.keep + b * c.keep_b : nullptr;
+    c.slot[b] = lowest_slot(c.importance + b * c.importance_b, keep, c.count[b]);
+    if (c.slot[b] == -2) return 1;
   }
   return 0;
 }

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from multum.core import UserError, invalid
+from multum.core import invalid
 from multum.ops.decode_attention import cpu
 
 
@@ -32,10 +32,7 @@ def evict_lowest(
     """
     if not cpu.takes_importance(importance_BC, protected_BC, count_B):
         return evict_lowest_reference(importance_BC, protected_BC, count_B)
-    slot_B = cpu.evict_lowest_cpu(importance_BC, protected_BC, count_B)
-    if slot_B is None:
-        raise _nan_importance()
-    return slot_B
+    return cpu.evict_lowest_cpu(importance_BC, protected_BC, count_B)
 
 
 def evict_lowest_reference(
@@ -49,13 +46,8 @@ def evict_lowest_reference(
         return torch.full_like(count_B, -1, dtype=torch.int64)
     used_BC = torch.arange(importance_BC.shape[1], device=importance_BC.device) < count_B[:, None]
     if bool((importance_BC.isnan() & used_BC).any()):
-        raise _nan_importance()
+        raise cpu.nan_importance()
     free_BC = used_BC if protected_BC is None else used_BC & ~protected_BC
     lowest_B1 = importance_BC.masked_fill(~free_BC, torch.inf).amin(dim=1, keepdim=True)
     first_B = ((importance_BC == lowest_B1) & free_BC).int().argmax(dim=1)
     return torch.where(free_BC.any(dim=1), first_B, -1)
-
-
-def _nan_importance() -> UserError:
-    remedy = "look for NaN or infinity in the model's queries and keys"
-    return invalid("importance", "free of NaN", "NaN", remedy)

@@ -70,10 +70,10 @@ def decode_attention(
     """
     _check(query_BHD, key, value, count_B, group_BH, num_values_B)
     _check_whole(whole_BC, query_BHD, key)
-    limit = _checked_threshold(threshold, key)
+    limit = checked_threshold(threshold, key)
     factor = query_BHD.shape[-1] ** -0.5 if scale is None else float(scale)
     options = count_B, group_BH, num_values_B, limit, factor, impl, *(() if whole_BC is None else (whole_BC,))
-    if _is_plain_call(query_BHD):
+    if is_plain_call(query_BHD):
         outcome = _decode(query_BHD, key, value, *options)
     else:
         outcome = _decode_attention(query_BHD, *_parts(key), *_parts(value), *options)
@@ -92,7 +92,7 @@ def implementations(key: Rows | None = None, value: Rows | None = None) -> dict[
     }
 
 
-def _is_plain_call(query: Tensor) -> bool:
+def is_plain_call(query: Tensor) -> bool:
     """Whether nobody watches the dispatcher (compiler, exporter, FLOP counter): it costs as much as a small kernel."""
     if type(query) is not Tensor or query.is_meta or torch.compiler.is_compiling():
         return False
@@ -115,7 +115,8 @@ def _rows(first: Tensor, lsb: Tensor | None, scale: Tensor | None, bits: int, wi
     return PlaneRows(msb=first, lsb=lsb, scale=scale, msb_bits=bits, width=width)
 
 
-def _checked_threshold(threshold: float | None, key: Rows) -> float:
+def checked_threshold(threshold: float | None, key: Rows) -> float:
+    """The threshold as the kernels take it, 0 for none."""
     if threshold is None or threshold == 0.0:
         return 0.0
     if not 0.0 <= threshold <= 1.0:

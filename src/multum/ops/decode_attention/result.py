@@ -1,6 +1,6 @@
 """What one call of `decode_attention` gives, and how many bytes of the cache it read. Legend as in `reference.py`."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,9 +9,8 @@ from torch import Tensor
 from multum.ops.bit_planes import PlaneRows, Rows
 
 
-@dataclass(frozen=True, kw_only=True)
-class DecodeResult:
-    """Attention of one query row per sequence, and what it took."""
+class DecodeResult(NamedTuple):
+    """Attention of one query row per sequence, and what it took; a tuple, for one is made per layer and token."""
 
     context_BHD: Float[Tensor, "B H D"]
     """Mixed values of each head, in the queries' type."""
