@@ -215,7 +215,7 @@ SUITE = Suite(
     cases=(
         Case(
             name="sst2",
-            about="SST-2 test set with its labels: accuracy, mean pooling, half the tokens, three seeds",
+            about="SST-2 test set with its labels: accuracy, [CLS], half the tokens, three seeds",
             prepare=_prepare_sst2,
             check=_check_deltas,
             run=_run_sst2,
@@ -239,8 +239,8 @@ SUITE = Suite(
         _figure(
             "sst2_loss_points_at_2x",
             "sst2",
-            "100 x (accuracy dense - pruned), test set, mean of three seeds; both tuned on the same 16,000 phrases of "
-            "the 67,349 for as many epochs, the pruned one through its pruning in the second half of them; tokens "
+            "100 x (accuracy dense - pruned), test set, mean of three seeds; both tuned on all 67,349 "
+            "phrases for as many epochs, the pruned one through its pruning in the second half of them; tokens "
             "unpadded, summed over layers",
             "the dense model tuned the same way",
             0.5,
