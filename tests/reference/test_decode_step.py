@@ -139,3 +139,16 @@ def test_bad_input_is_named() -> None:
         step(problem.query.clone().requires_grad_(), problem.count)
     with pytest.raises(UserError, match="importance must be free of NaN"):
         step(problem.query * math.nan, problem.count)
+
+
+@pytest.mark.skipif(not HAS_CPU, reason="there is no compiled kernel here")
+def test_number_of_threads_is_asked_for_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = make_problem(20)
+    step = step_of(problem)
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: asked.append(1) or 2)
+    ask(step, problem)
+    ask(step, problem)
+    assert len(asked) == 2
+    assert step._packed is not None
+    assert int.from_bytes(step._packed._memory.raw[41 * 8 : 42 * 8], "little") == 2

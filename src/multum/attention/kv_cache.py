@@ -145,12 +145,12 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
 
     def _step_over(self, key: Rows, value: Rows, num_heads: int, scale: float | None) -> DecodeStep:
         """The kernel's call over these rows; the last one's again as long as the rows stay where they are."""
-        last = self._step
+        last = self._step if key is self.key else None
         if last is None or last.key is not key or last.value is not value or last.num_heads != num_heads:
             threshold = None if self.quantization is None else self.quantization.threshold
-            self._step = DecodeStep(key, value, num_heads, threshold=threshold, scale=scale)
-        assert self._step is not None
-        return self._step
+            last = DecodeStep(key, value, num_heads, threshold=threshold, scale=scale)
+            self._step = last if key is self.key else None  # rows chosen for one step are not kept
+        return last
 
     def _attend_rows(
         self, query_BHQD: Tensor, scale: float | None, group_BH: Tensor | None
@@ -201,6 +201,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
             else:
                 kept.append(joined(old, self._stored(new_BGQD, is_key=not kept)).select(index_B1K))
         self.key, self.value = kept
+        self._step = None  # or the rows of before would live on in it
         self.new_key_BGQD = self.new_value_BGQD = None
         self.num_slots = index_BK.shape[1]
         self._held_bytes = None
@@ -262,6 +263,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
             self.key, self.value = (
                 of_every_tensor(rows, lambda t: t.index_select(0, index_B)) for rows in (self.key, self.value)
             )
+            self._step = None
             self.centre = None if self.centre is None else self.centre.take_sequences(index_B)
             self._held_bytes = None
 

@@ -23,6 +23,7 @@ _QUERY, _REST = Struct("3q"), Struct("15q2d4q")
 """The C++ struct `Call`: the query, two places of rows, then addresses and sizes, threshold and scale, the ledger."""
 _CHANGING, _CHANGING_AT = Struct("6q"), 27 * 8
 """The part of it from `count` to `context`."""
+_THREADS, _THREADS_AT = Struct("q"), 41 * 8
 _CHOICE = Struct("8q")
 """The C++ struct `Choice`: addresses, strides and sizes."""
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -118,7 +119,7 @@ class PackedCall:
             keep = (0, 0) if protected is None else (protected.data_ptr(), protected.stride(0))
             ledger = (total.data_ptr(), *keep, self.evicted.data_ptr())
         outputs = self.importance.data_ptr(), self.flat.data_ptr(), self.value_rows.data_ptr()
-        sizes = batch, num_heads, groups, slots, key.width, torch.get_num_threads()
+        sizes = batch, num_heads, groups, slots, key.width, 0
         self._memory = ctypes.create_string_buffer(
             _QUERY.pack(0, 0, 0)
             + key.place
@@ -147,6 +148,7 @@ class PackedCall:
             *((0, 0) if whole is None else (whole.data_ptr(), whole.stride(0))),
             context.data_ptr(),
         )  # fmt: skip
+        _THREADS.pack_into(self._memory, _THREADS_AT, torch.get_num_threads())
         failed = self._run(self._memory)
         if failed == 2:
             raise nan_importance()
