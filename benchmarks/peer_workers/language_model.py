@@ -45,7 +45,8 @@ class Models:
 
         Args:
             tokens: Windows of one length.
-            num_prompt: Tokens that are not scored; all but the last are read at once.
+            num_prompt: Tokens that are not scored. All but the last one or two are read at once: an even number, for
+                hqq packs the numbers of two rows into a byte and fails on an odd one.
             chunk: Tokens per step after it. A cache with a residual window of `chunk` tokens computes exactly what it
                 computes token by token, because it is emptied after just so many.
             cache: What `_make_cache` takes.
@@ -53,16 +54,18 @@ class Models:
         """
         ids = torch.tensor(tokens)
         store = _make_cache(self.model, cache)
+        first = (num_prompt - 1) // 2 * 2
         with _press(self.model, press):
-            self._step(ids[:, : num_prompt - 1], 0, store)
+            self._step(ids[:, :first], 0, store)
         found, read = [], 0.0
-        for start in range(num_prompt - 1, ids.shape[1] - 1, chunk):
+        for start in range(first, ids.shape[1] - 1, chunk):
             fed, asked = ids[:, start : start + chunk], ids[:, start + 1 : start + chunk + 1]
             read += bytes_read_per_row(store, cache, self.model, num_new=asked.shape[1])
             logits = self.model.lm_head(self._step(fed[:, : asked.shape[1]], start, store))
             found.append(-logits.log_softmax(-1).gather(-1, asked[..., None])[..., 0])
         losses = torch.cat(found, dim=1)
-        return {"losses": losses.tolist(), "bytes_read_per_token": read / losses.shape[1]}
+        scored = losses[:, num_prompt - 1 - first :]
+        return {"losses": scored.tolist(), "bytes_read_per_token": read / losses.shape[1]}
 
     @torch.inference_mode()
     def answer(

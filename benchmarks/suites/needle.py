@@ -94,7 +94,8 @@ def _needle(
 
 def schedule_for(budget: float, num_layers: int, width: int = 64) -> GenerationSchedule:
     """Ours at so many bytes: as many rows as fit, the same in every layer."""
-    row_bytes = BITS.key_bits * width / 8 + BITS.value_bits * width / 8 + 2 * 2
+    bits = BITS.of_layer(0)
+    row_bytes = (bits.key_bits + bits.value_bits) * width / 8 + 2 * 2
     keep = min(1.0, 0.98 * budget * 2 * width * 4 / row_bytes)
     tokens = CacheSchedule(keep_ratios=(keep,) * num_layers, prompt_rows=OBSERVED_ROWS)
     return GenerationSchedule(tokens=tokens, quantization=BITS)

@@ -25,6 +25,11 @@ SCHEDULES: dict[str, GenerationSchedule] = {
     "ratios with decay": GenerationSchedule(tokens=RATIOS),
     "values": GenerationSchedule(tokens=COUNTS, values=VALUES),
     "bits": GenerationSchedule(quantization=ProgressiveQuantization(msb_bits=6, threshold=0.5, rotate=True)),
+    "bits by layer": GenerationSchedule(
+        quantization=ProgressiveQuantization(
+            msb_bits=(8, 4, 6, 4), value_bits=(4, 8, 6, 12), threshold=(0.0, 0.5, 1.0, 0.3)
+        )
+    ),
     "tokens and bits": GenerationSchedule(tokens=RATIOS, quantization=COARSE),
     "centred": GenerationSchedule(
         values=VALUES,

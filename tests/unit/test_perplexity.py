@@ -62,6 +62,22 @@ def test_bytes_follow_from_rows_and_bits(threshold: float, lsb_rate: float) -> N
     assert scored.dense_bytes_per_token == pytest.approx(rows * 2 * HEAD_WIDTH * 4)
 
 
+def test_bits_of_a_layer_are_its_own_traffic() -> None:
+    one = ProgressiveQuantization(msb_bits=8, value_bits=8, threshold=0.0)
+    mixed = replace(one, msb_bits=(8,) * (NUM_LAYERS - 1) + (4,))
+    same, fewer = (
+        teacher_forced(
+            shared_decoder(),
+            windows(2),
+            num_prompt=NUM_PROMPT,
+            schedule=GenerationSchedule(tokens=KEEP_ALL, quantization=bits),
+        )
+        for bits in (one, mixed)
+    )
+    rows = same.dense_bytes_per_token / (NUM_LAYERS * 2 * HEAD_WIDTH * 4)
+    assert fewer.bytes_read_per_token == pytest.approx(same.bytes_read_per_token - rows * HEAD_WIDTH * 4 / 8)
+
+
 @pytest.mark.parametrize("dial", ["whole_heavy", "whole_recent"])
 def test_bytes_of_whole_rows_come_on_top(dial: str) -> None:
     bits = ProgressiveQuantization(msb_bits=4, value_bits=8, threshold=0.0)

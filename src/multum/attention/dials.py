@@ -15,7 +15,12 @@ from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.defaults import default_schedule, encoder_tokens
 from multum.attention.model_facts import model_facts
 from multum.attention.planned import as_whole
-from multum.attention.quantization_schedule import MsbBits, ProgressiveQuantization, StaticQuantization
+from multum.attention.quantization_schedule import (
+    LSB_BITS,
+    MsbBits,
+    ProgressiveQuantization,
+    StaticQuantization,
+)
 from multum.attention.schedule_rules import flat_values, linear_cache, linear_heads
 from multum.attention.sparse_schedule import EncoderSchedule, GenerationSchedule, load_schedule
 from multum.core import UserError, invalid
@@ -189,7 +194,13 @@ def tell_generation_schedule(schedule: GenerationSchedule, length: int) -> str:
         told.append(f"The last layer keeps {rows} of {length} tokens")
     bits = schedule.quantization
     if bits is not None:
-        told.append(f"keys are read in {bits.msb_bits} bits, in {bits.key_bits} where a row is flat")
+        widths = bits.msb_bits if isinstance(bits.msb_bits, tuple) else (bits.msb_bits,)
+        few, many = min(widths), max(widths)
+        told.append(
+            f"keys are read in {few} bits, in {few + LSB_BITS} where a row is flat"
+            if few == many
+            else f"keys are read in {few} to {many} bits by layer, in {LSB_BITS} more where a row is flat"
+        )
     if schedule.values is not None:
         told.append(f"the last layer multiplies {schedule.values.keep_ratios[-1]:.0%} of its value rows")
     if schedule.heads is not None:

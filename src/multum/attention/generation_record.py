@@ -144,19 +144,19 @@ def records_of(
                 rescaled=facts.is_step and schedule.tokens is not None and schedule.tokens.decay < 1.0,
                 cache_bytes_read=reads[index],
                 cache_bytes_held=facts.held_bytes[index],
-                **_bits(schedule, flat[index] if facts.is_step else None),
+                **_bits(schedule, index, flat[index] if facts.is_step else None),
             )
 
 
-def _bits(schedule: GenerationSchedule, flat: list[list[int]] | None) -> dict[str, Any]:
-    progressive = schedule.quantization
-    if progressive is None or flat is None:
+def _bits(schedule: GenerationSchedule, layer: int, flat: list[list[int]] | None) -> dict[str, Any]:
+    if schedule.quantization is None or flat is None:
         return {}
+    bits = schedule.quantization.of_layer(layer)
     return {
-        "key_bits": progressive.msb_bits,
+        "key_bits": bits.msb_bits,
         "lsb_bits": LSB_BITS,
-        "value_bits": progressive.value_bits,
-        "threshold": progressive.threshold,
+        "value_bits": bits.value_bits,
+        "threshold": bits.threshold,
         "flat_rows": tuple(tuple(map(int, heads)) for heads in flat),
     }
 

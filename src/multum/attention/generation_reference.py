@@ -187,23 +187,24 @@ class _Twin:
         if progressive is None or not self.is_step:
             if progressive is not None and self.start > 0:
                 old = torch.tensor([j < self.start for j in seen])
-                keys_then = _rounded(keys - mean_key_D, progressive, key=True, lsb=True) + mean_key_D
-                values_then = _rounded(values - mean_value_D, progressive, key=False) + mean_value_D
+                keys_then = _rounded(keys - mean_key_D, progressive, layer, key=True, lsb=True) + mean_key_D
+                values_then = _rounded(values - mean_value_D, progressive, layer, key=False) + mean_value_D
                 keys = torch.where(old[:, None], keys_then, keys)
                 values = torch.where(old[:, None], values_then, values)
             prob, flat = (scale * (keys @ query_D)).softmax(dim=0), False
         else:
-            coarse = _rounded(keys - mean_key_D, progressive, key=True, lsb=False) + mean_key_D
-            fine = _rounded(keys - mean_key_D, progressive, key=True, lsb=True) + mean_key_D
+            threshold = progressive.of_layer(layer).threshold
+            coarse = _rounded(keys - mean_key_D, progressive, layer, key=True, lsb=False) + mean_key_D
+            fine = _rounded(keys - mean_key_D, progressive, layer, key=True, lsb=True) + mean_key_D
             first_recent = len(key_ND) - progressive.whole_recent
             for place, token in enumerate(seen):
                 if token in self.heavy or token >= first_recent:
                     coarse[place] = fine[place]
             prob = (scale * (coarse @ query_D)).softmax(dim=0)
-            flat = prob.max().item() < progressive.threshold or progressive.threshold == 1.0
+            flat = prob.max().item() < threshold or threshold == 1.0
             if flat:
                 prob = (scale * (fine @ query_D)).softmax(dim=0)
-            values = _rounded(values - mean_value_D, progressive, key=False) + mean_value_D
+            values = _rounded(values - mean_value_D, progressive, layer, key=False) + mean_value_D
         values = values.clone()
         if self.schedule.values is not None and self.is_step:
             count = self.schedule.values.num_values(layer, len(seen))
@@ -228,10 +229,12 @@ class _Twin:
         self.heads[layer + 1] = sorted(ranked[: schedule.num_heads(layer + 1, self.decoder.num_heads)])
 
 
-def _rounded(rows_ND: Tensor, bits: ProgressiveQuantization, *, key: bool, lsb: bool = False) -> Tensor:
+def _rounded(
+    rows_ND: Tensor, quantization: ProgressiveQuantization, layer: int, *, key: bool, lsb: bool = False
+) -> Tensor:
     """Rows turned, rounded to integers, cut, made numbers again and turned back."""
-    width = rows_ND.shape[-1]
-    turn = _sylvester(width).to(rows_ND.dtype) if bits.rotate else torch.eye(width, dtype=rows_ND.dtype)
+    width, bits = rows_ND.shape[-1], quantization.of_layer(layer)
+    turn = _sylvester(width).to(rows_ND.dtype) if quantization.rotate else torch.eye(width, dtype=rows_ND.dtype)
     turned_ND = rows_ND @ turn
     exact_N1 = turned_ND.abs().amax(dim=1, keepdim=True).float() / (
         2 ** ((bits.key_bits if key else bits.value_bits) - 1) - 1

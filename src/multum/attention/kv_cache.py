@@ -47,6 +47,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.tokens, self.number, self.quantization = tokens, number, quantization
+        self.bits = None if quantization is None else quantization.of_layer(number)
         self.reset()
 
     def reset(self) -> None:
@@ -147,7 +148,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         """The kernel's call over these rows; the last one's again as long as the rows stay where they are."""
         last = self._step if key is self.key else None
         if last is None or last.key is not key or last.value is not value or last.num_heads != num_heads:
-            threshold = None if self.quantization is None else self.quantization.threshold
+            threshold = None if self.bits is None else self.bits.threshold
             last = DecodeStep(key, value, num_heads, threshold=threshold, scale=scale)
             self._step = last if key is self.key else None  # rows chosen for one step are not kept
         return last
@@ -222,9 +223,9 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         self.value.write(stage.slot_B, self._turned(value_BGD))
 
     def _stored(self, rows_BGKD: Tensor, *, is_key: bool) -> Rows:
-        if self.quantization is None:
+        if self.bits is None:
             return FloatRows(rows=rows_BGKD.contiguous())
-        bits = self.quantization.msb_bits if is_key else self.quantization.value_bits
+        bits = self.bits.msb_bits if is_key else self.bits.value_bits
         if self.centre is not None:
             rows_BGKD = rows_BGKD - (self.centre.key_BG1D if is_key else self.centre.value_BG1D)
         return PlaneRows.quantize(self._turned(rows_BGKD), bits, two_planes=is_key)

@@ -131,13 +131,14 @@ def _generation(
                 heads_kept=(_falls(heads, layer) if not iteration else None,),
                 query_bits=network.query_bits,
                 rescaled=bool(iteration and schedule.tokens and schedule.tokens.decay < 1.0),
-                **_planes(schedule.quantization if iteration else None, heads[layer]),
+                **_planes(schedule.quantization if iteration else None, layer, heads[layer]),
             )
 
 
-def _planes(bits: ProgressiveQuantization | None, num_heads: int) -> dict[str, Any]:
-    if bits is None:
+def _planes(quantization: ProgressiveQuantization | None, layer: int, num_heads: int) -> dict[str, Any]:
+    if quantization is None:
         return {}
+    bits = quantization.of_layer(layer)
     return {
         "key_bits": bits.msb_bits,
         "lsb_bits": LSB_BITS,

@@ -1,7 +1,7 @@
 """How many bits keys, values and queries are stored and read in."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from multum.core import invalid
 
@@ -11,23 +11,48 @@ LSB_BITS = 4
 """Width of the plane of least significant bits, in all five settings of the paper."""
 
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerBits:
+    """What `ProgressiveQuantization` says of one layer."""
+
+    msb_bits: MsbBits
+    """Bits of a key that every query reads."""
+    threshold: float
+    """Largest probability below which a row reads the LSBs too."""
+    value_bits: MsbBits
+    """Bits of a value."""
+
+    @property
+    def key_bits(self) -> int:
+        """Bits of a key with both planes."""
+        return self.msb_bits + LSB_BITS
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProgressiveQuantization:
     """Two bit planes for the keys, the second read only where the first leaves a flat row (SpAtten, section III-D).
 
-    Raises:
-        UserError: A width that the paper does not have, a threshold outside [0, 1], fewer than no whole rows.
+    Bits and threshold are one for all layers or a tuple of one per layer.
 
-    >>> ProgressiveQuantization(msb_bits=6).key_bits
+    Differs from the paper: which has one setting for a task; layers differ more than tasks do.
+
+    Raises:
+        UserError: A width that the paper does not have, a threshold outside [0, 1], fewer than no whole rows, tuples
+            for different numbers of layers.
+
+    >>> ProgressiveQuantization(msb_bits=(8, 6)).of_layer(1).key_bits
     10
     """
 
-    msb_bits: MsbBits = 8
+    msb_bits: MsbBits | tuple[MsbBits, ...] = 8
     """Bits of a key that every query reads."""
-    threshold: float = 0.1
+    threshold: float | tuple[float, ...] = 0.1
     """A row whose largest probability is below this reads the LSBs too and is computed once more; 0 never, 1 always
     (the paper 0.1, its public traces 0.05)."""
-    value_bits: MsbBits = 8
+    value_bits: MsbBits | tuple[MsbBits, ...] = 8
     """Bits of a value; values have one plane."""
     rotate: bool = False
     """Whether queries, keys and values are turned by an orthonormal Hadamard matrix before they are rounded, which
@@ -44,18 +69,43 @@ class ProgressiveQuantization:
 
     def __post_init__(self) -> None:
         for name in ("msb_bits", "value_bits"):
-            if getattr(self, name) not in get_args(MsbBits):
-                raise invalid(name, f"one of {get_args(MsbBits)}", getattr(self, name))
-        if not 0.0 <= self.threshold <= 1.0:
-            raise invalid("threshold", "in [0, 1]", self.threshold, "it is compared with a probability")
+            for where, bits in _named(name, getattr(self, name)):
+                if bits not in get_args(MsbBits):
+                    raise invalid(where, f"one of {get_args(MsbBits)}", bits)
+        for where, threshold in _named("threshold", self.threshold):
+            if not 0.0 <= threshold <= 1.0:
+                raise invalid(where, "in [0, 1]", threshold, "it is compared with a probability")
         for name in ("whole_heavy", "whole_recent"):
             if getattr(self, name) < 0:
                 raise invalid(name, "at least 0", getattr(self, name), "it is a number of tokens")
+        depths = {name: len(value) for name, value in self._dials().items() if isinstance(value, tuple)}
+        if len(set(depths.values())) > 1:
+            raise invalid("quantization", "of tuples for one number of layers", depths)
 
     @property
-    def key_bits(self) -> int:
-        """Bits of a key with both planes."""
-        return self.msb_bits + LSB_BITS
+    def num_layers(self) -> int | None:
+        """Layers its tuples are for; None when it says the same of every layer."""
+        return next((len(value) for value in self._dials().values() if isinstance(value, tuple)), None)
+
+    def of_layer(self, layer: int) -> LayerBits:
+        """Bits and threshold of one layer."""
+        return LayerBits(**{name: _at(value, layer) for name, value in self._dials().items()})
+
+    def _dials(self) -> dict[str, Any]:
+        return {"msb_bits": self.msb_bits, "threshold": self.threshold, "value_bits": self.value_bits}
+
+
+def _at(value: T | tuple[T, ...], layer: int) -> T:
+    return value[layer] if isinstance(value, tuple) else value
+
+
+def _named(name: str, value: T | tuple[T, ...]) -> list[tuple[str, T]]:
+    """Each value with what an error calls it; a tuple of none is refused."""
+    if not isinstance(value, tuple):
+        return [(name, value)]
+    if not value:
+        raise invalid(name, "one number, or one per layer", value, "give at least one")
+    return [(f"{name}[{layer}]", it) for layer, it in enumerate(value)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,7 +84,8 @@ KINDS: dict[str, type[PrunableSchedule]] = {
 def check_same_depth(schedule: EncoderSchedule | GenerationSchedule) -> int | None:
     """The number of layers that all parts agree on."""
     parts = {field.name: getattr(schedule, field.name) for field in fields(schedule)}
-    depths = {name: part.num_layers for name, part in parts.items() if hasattr(part, "num_layers")}
+    depths = {name: getattr(part, "num_layers", None) for name, part in parts.items()}
+    depths = {name: depth for name, depth in depths.items() if depth is not None}
     if len(set(depths.values())) > 1:
         raise invalid("schedule", "of parts for one number of layers", depths)
     return next(iter(depths.values()), None)

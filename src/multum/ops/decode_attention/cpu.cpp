@@ -94,13 +94,20 @@ inline void ask(const uint8_t* start, int64_t num_bytes) {
   for (int64_t byte = 0; byte < num_bytes; byte += 64) __builtin_prefetch(start + byte, 0, 2);
 }
 
+// The same of one row, which may begin in the middle of a line and end in the next.
+inline void ask_row(const Rows& rows, int64_t row) {
+  const uint8_t* start = rows.first + row * rows.step;
+  ask(start, rows.row_bytes);
+  __builtin_prefetch(start + rows.row_bytes - 1, 0, 2);
+}
+
 // Asks for kLanes of the listed rows from the i-th on, and where the list ends for the rows that are read next.
 inline void ask_listed(const Rows& rows, const Rows& next, const int32_t* list, int64_t i, int64_t num) {
   for (int64_t end = i + kLanes; i < end; ++i) {
     if (i < num)
-      ask(rows.first + list[i] * rows.step, rows.row_bytes);
+      ask_row(rows, list[i]);
     else if (i - num < next.count)
-      ask(next.first + (i - num) * next.step, next.row_bytes);
+      ask_row(next, i - num);
   }
 }
 
@@ -374,20 +381,23 @@ int64_t num_reaching(const float* row, int64_t padded, int32_t pattern) {
 }
 
 // Puts -1 in place of all probabilities but the `keep` largest; of equal ones the lower slots stay. The least that
-// stays is found bit by bit, from the top; a NaN stays.
+// stays is found bit by bit, from the top, until no more than those reach it; a NaN stays.
 void keep_largest(float* row, int64_t count, int64_t padded, int64_t keep) {
   if (keep >= count) return;
   if (keep <= 0) return void(std::fill(row, row + padded, -1.0f));
   int32_t pattern = 0;
-  for (int bit = 29; bit >= 0; --bit)  // no probability is above 1.0, whose highest bit is the 29th
-    if (num_reaching(row, padded, pattern | (1 << bit)) >= keep) pattern |= 1 << bit;
+  int64_t reaching = padded;
+  for (int bit = 29; bit >= 0 && reaching != keep; --bit) {  // none is above 1.0, whose highest bit is the 29th
+    const int64_t fewer = num_reaching(row, padded, pattern | (1 << bit));
+    if (fewer >= keep) pattern |= 1 << bit, reaching = fewer;
+  }
   float lowest;
   std::memcpy(&lowest, &pattern, sizeof lowest);
   for (int64_t j = 0; j < padded; j += kLanes) {
     const Vec v = load(row + j);
     store(row + j, v < lowest ? splat(-1.0f) : v);
   }
-  int64_t extra = num_reaching(row, padded, pattern) - keep;
+  int64_t extra = reaching - keep;
   for (int64_t j = count - 1; extra > 0 && j >= 0; --j)
     if (row[j] == lowest) row[j] = -1.0f, --extra;
 }
@@ -472,13 +482,26 @@ bool weigh_head(const Call& c, const Rows& keys, const Rows& values, int64_t hea
 
 // Rows that some head reads, in the order of memory.
 void list_rows(int64_t count, int64_t keep, Scratch& s) {
-  s.list.resize(count);
-  if (keep >= count) return std::iota(s.list.begin(), s.list.end(), 0);
+  s.list.resize(round_up(count, kLanes));
   int64_t num = 0;
-  for (int64_t j = 0; j < count; ++j) {
+  if (keep >= count) {
+    std::iota(s.list.begin(), s.list.end(), 0);
+    num = count;
+  }
+#if defined(__AVX512F__)
+  VecInt row = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  for (int64_t j = 0; j < count && keep < count; j += kLanes, row += kLanes) {
+    const __m512i read = _mm512_loadu_si512(&s.read[j]);
+    const __mmask16 mask = _mm512_test_epi32_mask(read, read);
+    _mm512_storeu_si512(&s.list[num], _mm512_maskz_compress_epi32(mask, (__m512i)row));
+    num += __builtin_popcount(mask);
+  }
+#else
+  for (int64_t j = 0; j < count && keep < count; ++j) {
     s.list[num] = j;
     num -= s.read[j];
   }
+#endif
   s.list.resize(num);
 }
 
