@@ -45,8 +45,8 @@ class Models:
 
         Args:
             tokens: Windows of one length.
-            num_prompt: Tokens that are not scored. All but the last one or two are read at once: an even number, for
-                hqq packs the numbers of two rows into a byte and fails on an odd one.
+            num_prompt: Tokens that are not scored; all but the last are read at once. Of hqq an even number, for it packs
+                the numbers of two rows into a byte and fails on an odd one.
             chunk: Tokens per step after it. A cache with a residual window of `chunk` tokens computes exactly what it
                 computes token by token, because it is emptied after just so many.
             cache: What `_make_cache` takes.
@@ -54,7 +54,9 @@ class Models:
         """
         ids = torch.tensor(tokens)
         store = _make_cache(self.model, cache)
-        first = (num_prompt - 1) // 2 * 2
+        first = num_prompt - 1
+        if cache["kind"] == "hqq":
+            first -= first % 2
         with _press(self.model, press):
             self._step(ids[:, :first], 0, store)
         found, read = [], 0.0

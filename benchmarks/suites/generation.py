@@ -28,7 +28,7 @@ CONTEXT, NUM_NEW = 4096, 16
 """Mean length of the context while it is timed, and tokens of one reading."""
 MOST_READINGS = 24
 QUANTIZED = {"kind": "hqq", "nbits": 4, "axis_key": 1, "axis_value": 1, "q_group_size": 32}
-"""transformers' quantized cache, four bits, its residual window as it comes (128 tokens). Two groups in a row: hqq packs
+"""transformers' quantized cache, four bits, residual window as it comes (128 tokens). Two groups in a row: hqq packs
 two groups into a byte, and fails on an odd number of them."""
 LLAMA_CACHES = ("f16", "q8_0", "q4_0")
 CHECKED = 256

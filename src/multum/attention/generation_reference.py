@@ -234,7 +234,9 @@ def _rounded(
 ) -> Tensor:
     """Rows turned, rounded to integers, cut, made numbers again and turned back."""
     width, bits = rows_ND.shape[-1], quantization.of_layer(layer)
-    turn = _sylvester(width).to(rows_ND.dtype) if quantization.rotate else torch.eye(width, dtype=rows_ND.dtype)
+    turn = (
+        _sylvester(width).to(rows_ND.dtype) if quantization.rotate else torch.eye(width, dtype=rows_ND.dtype)
+    )
     turned_ND = rows_ND @ turn
     exact_N1 = turned_ND.abs().amax(dim=1, keepdim=True).float() / (
         2 ** ((bits.key_bits if key else bits.value_bits) - 1) - 1
