@@ -45,8 +45,8 @@ class Models:
 
         Args:
             tokens: Windows of one length.
-            num_prompt: Tokens that are not scored; all but the last are read at once. Of hqq an even number, for it packs
-                the numbers of two rows into a byte and fails on an odd one.
+            num_prompt: Tokens that are not scored; all but the last are read at once. By hqq an even number, for it
+                packs the numbers of two rows into a byte and fails on an odd one.
             chunk: Tokens per step after it. A cache with a residual window of `chunk` tokens computes exactly what it
                 computes token by token, because it is emptied after just so many.
             cache: What `_make_cache` takes.

@@ -107,6 +107,18 @@ def test_block_really_runs_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [id(weight) for weight in calls] == [id(model.first.weight), id(model.second.weight)]
 
 
+def test_a_single_row_takes_the_stock_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(linear, "fast_linears_available", lambda: True)
+    monkeypatch.setattr(
+        linear, "_onednn_linear", lambda *args: seen.append(args[0].shape) or functional.linear(*args)
+    )
+    weight = torch.randn(5, 3)
+    for shape in ((1, 1, 3), (2, 1, 3), (3,)):
+        linear.fast_linear(torch.randn(shape), weight, None)
+    assert seen == [(2, 1, 3)]
+
+
 def test_hooks_still_run_inside_the_block() -> None:
     model, seen = Stack().eval(), []
     model.first.register_forward_pre_hook(lambda _, args: seen.append("before"))

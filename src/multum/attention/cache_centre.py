@@ -5,10 +5,12 @@ all rows share adds the same to every score of a query, which softmax does not s
 out of any average unchanged, so that it is added to the context, once: value rows that a query leaves out then count as
 the mean value instead of as zero.
 
-Shape legend: B sequences, G stored key/value heads, H query heads, Q rows of the first forward, D head width.
+Shape legend: B sequences, G stored key/value heads, X both together, H query heads, R of them in a group, Q rows of
+the first forward, D head width.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,13 +29,20 @@ class Centre:
     value_BG1D: Float[Tensor, "B G 1 D"]
     """Mean value of the prompt's tokens."""
 
-    def value_of_heads(self, group_BH: Int[Tensor, "B H"] | None, num_heads: int) -> Float[Tensor, "B H D"]:
-        """The mean value that each query head's context gets back."""
-        value_BGD = self.value_BG1D[:, :, 0]
+    @cached_property
+    def both_BX1D(self) -> Float[Tensor, "B X 1 D"]:
+        """Keys' means, then values'."""
+        return torch.cat([self.key_BG1D, self.value_BG1D], dim=1)
+
+    def give_back(
+        self, context_BHD: Float[Tensor, "B H D"], group_BH: Int[Tensor, "B H"] | None
+    ) -> Float[Tensor, "B H D"]:
+        """The context with its group's mean value added to every head."""
         if group_BH is None:
-            return value_BGD.repeat_interleave(num_heads // value_BGD.shape[1], dim=1)
+            context_BGRD = context_BHD.unflatten(1, (self.value_BG1D.shape[1], -1))
+            return (context_BGRD + self.value_BG1D).flatten(1, 2)
         batch_B1 = torch.arange(len(group_BH), device=group_BH.device)[:, None]
-        return value_BGD[batch_B1, group_BH]
+        return context_BHD + self.value_BG1D[batch_B1, group_BH, 0]
 
     def take_sequences(self, index_B: Int[Tensor, " b"]) -> "Centre":
         """Those of other sequences: reordered, repeated or dropped."""

@@ -6,7 +6,7 @@ of the one given up for it. Rows of one layer lie in any order: attention does n
 are known beside them.
 
 Shape legend: B sequences, H query heads, G key/value heads, Q rows of one forward, C slots of a layer, D head width,
-S slots and new rows together, K kept rows.
+S slots and new rows together, K kept rows, X key and value heads together.
 """
 
 import weakref
@@ -83,7 +83,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         if self.tokens.stepping:
-            self._write(key_states[:, :, 0], value_states[:, :, 0])
+            self._write(key_states, value_states)
         else:
             self.new_key_BGQD, self.new_value_BGQD = key_states, value_states
         return key_states, value_states
@@ -141,7 +141,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         self.tokens.add_at_once(self.number, self.received_BS)
         context_BHD = self._turned(self.result.context_BHD)
         if self.centre is not None:
-            context_BHD = context_BHD + self.centre.value_of_heads(group_BH, query_BHQD.shape[1])
+            context_BHD = self.centre.give_back(context_BHD, group_BH)
         return context_BHD[:, :, None]
 
     def _step_over(self, key: Rows, value: Rows, num_heads: int, scale: float | None) -> DecodeStep:
@@ -207,7 +207,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         self.num_slots = index_BK.shape[1]
         self._held_bytes = None
 
-    def _write(self, key_BGD: Float[Tensor, "B G D"], value_BGD: Float[Tensor, "B G D"]) -> None:
+    def _write(self, key_BG1D: Float[Tensor, "B G 1 D"], value_BG1D: Float[Tensor, "B G 1 D"]) -> None:
         assert self.key is not None
         assert self.value is not None
         stage = self.stage
@@ -216,11 +216,12 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
             self.key, self.value = (with_more_slots(rows, missing) for rows in (self.key, self.value))
             self.num_slots += missing
             self._held_bytes = None
+        new_BX1D = torch.cat([key_BG1D, value_BG1D], dim=1)
         if self.centre is not None:
-            key_BGD = key_BGD - self.centre.key_BG1D[:, :, 0]
-            value_BGD = value_BGD - self.centre.value_BG1D[:, :, 0]
-        self.key.write(stage.slot_B, self._turned(key_BGD))
-        self.value.write(stage.slot_B, self._turned(value_BGD))
+            new_BX1D = new_BX1D - self.centre.both_BX1D
+        key_BGD, value_BGD = self._turned(new_BX1D)[:, :, 0].chunk(2, dim=1)
+        self.key.write(stage.slot_B, key_BGD)
+        self.value.write(stage.slot_B, value_BGD)
 
     def _stored(self, rows_BGKD: Tensor, *, is_key: bool) -> Rows:
         if self.bits is None:

@@ -11,16 +11,19 @@
 
 namespace {
 
-constexpr int kLsbBits = 4;
+// Where the rows of a cache are, as Python packs it; scales of a group follow one another.
+struct Place {
+  uint8_t *msb, *lsb, *scale;
+  int64_t msb_b, msb_g, msb_c, lsb_b, lsb_g, lsb_c, scale_b, scale_g, msb_bits;
+};
 
-// The call as Python packs it: addresses (0 for none), strides, sizes.
+// The call: addresses, strides, sizes; no bits of LSBs where there is one plane.
 struct Call {
   const float* row;
   int64_t row_b, row_g;
-  uint8_t *msb, *lsb, *scale;
-  int64_t msb_b, msb_g, msb_c, lsb_b, lsb_g, lsb_c, scale_b, scale_g, scale_c;
   const int64_t* slot;
-  int64_t batch, groups, slots, width, msb_bits;
+  int64_t batch, groups, slots, width, lsb_bits;
+  Place to;
 };
 
 // The least float16 that is not below a positive number, as bits; 0x7c00 and above for what is too large or NaN.
@@ -66,11 +69,12 @@ void pack_plane(const int32_t* q, int64_t width, int bits, int below, uint8_t* o
 // Returns 0; 1 for a slot out of range, 2 for a row that has no scale (then nothing is written).
 extern "C" int multum_write_row(const Call* call) {
   const Call& c = *call;
+  const Place& to = c.to;
   thread_local std::vector<int32_t> q;
   thread_local std::vector<uint16_t> halves;
   q.resize(c.width);
   halves.resize(c.batch * c.groups);
-  const int low_bits = c.lsb ? kLsbBits : 0, bits = static_cast<int>(c.msb_bits) + low_bits;
+  const int low_bits = static_cast<int>(c.lsb_bits), msb_bits = static_cast<int>(to.msb_bits), bits = msb_bits + low_bits;
   const float largest = static_cast<float>((1 << (bits - 1)) - 1);
   for (int64_t b = 0; b < c.batch; ++b) {
     if (c.slot[b] < 0 || c.slot[b] >= c.slots) return 1;
@@ -98,11 +102,11 @@ extern "C" int multum_write_row(const Call* call) {
         const float rounded = std::nearbyint(row[d] / divisor);
         q[d] = static_cast<int32_t>(std::min(std::max(rounded, -largest - 1.0f), largest));
       }
-      pack_plane(q.data(), c.width, static_cast<int>(c.msb_bits), low_bits,
-                 c.msb + b * c.msb_b + g * c.msb_g + c.slot[b] * c.msb_c);
-      if (c.lsb)
-        pack_digits(q.data(), c.width, kLsbBits, 0, c.lsb + b * c.lsb_b + g * c.lsb_g + c.slot[b] * c.lsb_c);
-      std::memcpy(c.scale + b * c.scale_b + g * c.scale_g + c.slot[b] * c.scale_c, &half, sizeof half);
+      const int64_t slot = c.slot[b];
+      pack_plane(q.data(), c.width, msb_bits, low_bits, to.msb + b * to.msb_b + g * to.msb_g + slot * to.msb_c);
+      if (low_bits)
+        pack_digits(q.data(), c.width, low_bits, 0, to.lsb + b * to.lsb_b + g * to.lsb_g + slot * to.lsb_c);
+      std::memcpy(to.scale + b * to.scale_b + g * to.scale_g + slot * sizeof half, &half, sizeof half);
     }
   return 0;
 }

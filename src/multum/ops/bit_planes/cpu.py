@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from multum.ops.bit_planes.rows import PlaneRows
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
-_CALL = Struct("21q")
-"""The C++ struct `Call`: addresses, strides and sizes."""
+_CALL = Struct("9q")
+"""The C++ struct `Call` up to its `Place`: addresses, strides and sizes."""
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 _PLACE = Struct("12q")
 """The C++ struct `Place`: three addresses, strides in bytes of sequences, groups and slots, bits of the first plane."""
@@ -35,26 +35,22 @@ def library() -> NativeLibrary | None:
 
 def write_row(rows: "PlaneRows", slot: Tensor, row: Tensor) -> bool:
     """Quantize rows (B, G, D) into slots (B,) of rows (B, G, C, ...); False where the kernel does not take them."""
-    msb, lsb, scale = rows.msb, rows.lsb, rows.scale
-    if not (msb.is_cpu and row.is_cpu and slot.is_cpu and row.dtype in _TYPES) or library() is None:
+    if torch.compiler.is_compiling() or not (row.is_cpu and slot.is_cpu and row.dtype in _TYPES):
         return False
-    if msb.stride(3) != 1 or (lsb is not None and lsb.stride(3) != 1) or torch.compiler.is_compiling():
+    place = rows.place
+    if place is None or library() is None:
         return False
     wide = row.detach().float()
-    wide = wide if wide.stride(2) == 1 else wide.contiguous()
+    row_b, row_g, step = wide.stride()
+    if step != 1:
+        wide = wide.contiguous()
+        row_b, row_g, _ = wide.stride()
     slot = slot.long().contiguous()
-    low, low_steps = (0, (0, 0, 0)) if lsb is None else (lsb.data_ptr(), lsb.stride()[:3])
-    batch, groups, slots, _ = msb.shape
-    failed = _function()(
-        _CALL.pack(
-            wide.data_ptr(), wide.stride(0), wide.stride(1), msb.data_ptr(), low, scale.data_ptr(),
-            *msb.stride()[:3], *low_steps, *(2 * step for step in scale.stride()), slot.data_ptr(),
-            batch, groups, slots, rows.width, rows.msb_bits,
-        )
-    )  # fmt: skip
+    sizes = *rows.msb.shape[:3], rows.width, 0 if rows.lsb is None else LSB_BITS
+    failed = _function()(_CALL.pack(wide.data_ptr(), row_b, row_g, slot.data_ptr(), *sizes) + place)
     assert failed != 1, "the slots were checked"
     if failed:
-        raise no_scale(row, rows.msb_bits + (0 if lsb is None else LSB_BITS))
+        raise no_scale(row, rows.msb_bits + (0 if rows.lsb is None else LSB_BITS))
     return True
 
 

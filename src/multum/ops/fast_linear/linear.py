@@ -1,9 +1,10 @@
 """Opt-in linear layers through oneDNN.
 
 On AMD processors torch's float32 `Linear` goes through MKL, which picks a slow path there; oneDNN reaches more than
-twice the rate. The operator is private to torch and for inference only, so it is guarded: where it is missing, where
-gradients are wanted, under autocast or torch.compile, on other devices or dtypes, the stock layer runs. Every CPU
-comparison of this project gives its peer the same linears, so that no gain of the library's is counted as ours.
+twice the rate. A single row only has to read the weight, and there oneDNN was the slower one (LOG.md): the stock layer
+runs. The operator is private to torch and for inference only, so it is guarded: where it is missing, where gradients
+are wanted, under autocast or torch.compile, on other devices or dtypes, the stock layer runs too. Every CPU comparison
+of this project gives its peer the same linears, so that no gain of the library's is counted as ours.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,7 +42,7 @@ def fast_linears_available() -> bool:
 def fast_linear(
     inputs: Float[Tensor, "... I"], weight: Float[Tensor, "O I"], bias: Float[Tensor, " O"] | None
 ) -> Float[Tensor, "... O"]:
-    """`inputs @ weight.T + bias` through oneDNN when it may, else through the stock layer.
+    """`inputs @ weight.T + bias` through oneDNN when it may and there is more than one row, else the stock layer.
 
     >>> fast_linear(torch.ones(2, 3), torch.ones(4, 3), None).shape
     torch.Size([2, 4])
@@ -49,7 +50,7 @@ def fast_linear(
     tensors = [inputs, weight] if bias is None else [inputs, weight, bias]
     inference = not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
     plain = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
-    plain = plain and inputs.numel() > 0 and not torch.is_autocast_enabled("cpu")
+    plain = plain and inputs.numel() > weight.shape[1] and not torch.is_autocast_enabled("cpu")
     if torch.compiler.is_compiling():  # compilers choose a kernel for linear layers themselves
         return functional.linear(inputs, weight, bias)
     if inference and plain and fast_linears_available():
