@@ -86,12 +86,13 @@ class RuntimeProblem:
         """Whether both sides compute their linear layers in int8."""
         return self.names == INT8
 
+    def linears(self) -> contextlib.AbstractContextManager[object]:
+        """Int8 linear layers, where the runtimes have them; rounding the weights is not timed on either side."""
+        return int8_linears(self.bert.model, activations="int8") if self.int8 else contextlib.nullcontext()
+
     def ours(self) -> torch.Tensor:
-        """The pruned model, over int8 linear layers where the runtimes have them."""
-        if not self.int8:
-            return self.bert.forward(BERT_SCHEDULE, fast=True)
-        with int8_linears(self.bert.model):
-            return self.bert.forward(BERT_SCHEDULE)
+        """The pruned model, inside `linears`."""
+        return self.bert.forward(BERT_SCHEDULE, fast=not self.int8)
 
     @contextlib.contextmanager
     def runtimes(self) -> Iterator[Peer]:
@@ -127,7 +128,7 @@ def _check_runtimes(problem: RuntimeProblem) -> Check:
 def _check_int8(problem: RuntimeProblem) -> Check:
     """States over int8 linear layers against float32, dense; the pruned model's rows are held by the float32 case."""
     expected_BND = problem.bert.forward()
-    with int8_linears(problem.bert.model):
+    with problem.linears():
         actual_BND = problem.bert.forward()
     cosine = torch.cosine_similarity(actual_BND, expected_BND, dim=-1).mean().item()
     detail = f"mean cosine of int8 and float32 states {cosine:.4f}, at least {INT8_COSINE}"
@@ -135,7 +136,7 @@ def _check_int8(problem: RuntimeProblem) -> Check:
 
 
 def _run_runtimes(problem: RuntimeProblem, setting: Setting) -> Readings:
-    with problem.runtimes() as peer:
+    with problem.runtimes() as peer, problem.linears():
         calls = {name: _peer_call(peer, name) for name in problem.names}
         return setting.times({**calls, OURS: problem.ours}, num_threads=problem.num_threads)
 
