@@ -143,7 +143,7 @@ def test_generate_takes_a_schedule_file(
     assert found["lsb_rates"] == []
     assert load_schedule(tmp_path / "again.json") == wanted
     encoder = ["run", str(models / "base"), "--text", SENTENCE, "--schedule", str(file)]
-    assert "schedule must be for an encoder" in last_error(capsys, *encoder)
+    assert "schedule must be for a model that encodes" in last_error(capsys, *encoder)
 
 
 def test_evaluate_measures_each_task(

@@ -49,7 +49,7 @@ def test_file_stands_alone_and_must_fit_the_kind_of_model(encoder, writer, tmp_p
     assert encoder_schedule(encoder, EncoderDials(schedule=file), length=20).tokens == tokens
     with pytest.raises(UserError, match="schedule must stand alone; got keep_ratio, bits beside it"):
         encoder_schedule(encoder, EncoderDials(schedule=file, keep_ratio=0.3, bits=8), length=20)
-    with pytest.raises(UserError, match="schedule must be for generation"):
+    with pytest.raises(UserError, match="schedule must be for a model that generates"):
         generation_schedule(writer, CacheDials(schedule=file), context=20)
     with pytest.raises(UserError, match="cache_megabytes must stand alone; got msb_bits"):
         generation_schedule(writer, CacheDials(cache_megabytes=1.0, msb_bits=6), context=100)
@@ -79,3 +79,10 @@ def test_schedule_is_told_in_a_sentence(writer) -> None:
     assert "of 400 tokens; keys are read in 8 bits, in 12 where a row is flat" in told
     assert "multiplies 50% of its value rows" in told
     assert tell_generation_schedule(GenerationSchedule(), 10) == "Everything is kept."
+
+
+def test_a_wish_stands_where_a_file_may(encoder, writer) -> None:
+    wished = encoder_schedule(encoder, EncoderDials(schedule=Path("flat:0.25")), length=20)
+    assert wished.tokens == TokenSchedule(keep_ratios=(1.0, *[0.25] * (NUM_LAYERS - 1)))
+    cache = generation_schedule(writer, CacheDials(schedule=Path("cache:1MB@100")), context=100)
+    assert cache == generation_schedule(writer, CacheDials(cache_megabytes=1.0), context=100)

@@ -1,7 +1,7 @@
 """The dials of the command line, and the schedules that they come to for a given model.
 
-Either a schedule's file says everything, or a few numbers do: then tokens follow the family that suits the model's head
-(`defaults.py`), and heads, values and bits are as wished.
+Either one word says everything (a schedule's file, or a wish of `schedule_wish.py`), or a few numbers do: then tokens
+follow the family that suits the model's head (`defaults.py`), and heads, values and bits are as wished.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -14,7 +14,6 @@ from multum.attention.budget import schedule_for_cache_bytes, schedule_for_macs
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.defaults import default_schedule, encoder_tokens
 from multum.attention.model_facts import model_facts
-from multum.attention.planned import as_whole
 from multum.attention.quantization_schedule import (
     LSB_BITS,
     MsbBits,
@@ -22,7 +21,8 @@ from multum.attention.quantization_schedule import (
     StaticQuantization,
 )
 from multum.attention.schedule_rules import flat_values, linear_cache, linear_heads
-from multum.attention.sparse_schedule import EncoderSchedule, GenerationSchedule, load_schedule
+from multum.attention.schedule_wish import read_schedule
+from multum.attention.sparse_schedule import EncoderSchedule, GenerationSchedule
 from multum.core import UserError, invalid
 
 BYTES_PER_MEGABYTE = 1_000_000
@@ -33,7 +33,8 @@ class Dials:
     """What encoders and generating models have in common."""
 
     schedule: Path | None = None
-    """JSON file of a schedule, or the model folder that it lies beside; takes the place of all dials below."""
+    """JSON file of a schedule, the model folder that it lies beside, or a wish such as flat:0.4, macs:0.5@384 or
+    cache:100MB@4096; takes the place of all dials below."""
 
     keep_ratio: float | None = None
     """Part of the tokens that the layers which prune keep on average, in (0, 1]; 1 prunes none."""
@@ -92,10 +93,9 @@ def encoder_schedule(model: nn.Module, dials: EncoderDials, *, length: int) -> E
     """
     if dials.schedule is not None:
         refuse_others(dials, EncoderDials, "schedule")
-        found = as_whole(load_schedule(dials.schedule))
-        if not isinstance(found, EncoderSchedule):
-            raise invalid("schedule", "for an encoder", str(dials.schedule), "that file is for generation")
-        return found
+        wished = read_schedule(dials.schedule, model)
+        if isinstance(wished, EncoderSchedule):
+            return wished
     facts = model_facts(model)
     if facts.reads is None:
         raise UserError(
@@ -144,9 +144,9 @@ def generation_schedule(model: nn.Module, dials: CacheDials, *, context: int) ->
     """
     if dials.schedule is not None:
         refuse_others(dials, CacheDials, "schedule")
-        found = as_whole(load_schedule(dials.schedule))
+        found = read_schedule(dials.schedule, model)
         if not isinstance(found, GenerationSchedule):
-            raise invalid("schedule", "for generation", str(dials.schedule), "that file is for an encoder")
+            raise invalid("schedule", "for generation", str(dials.schedule), "that model encodes")
         return found
     if dials.cache_megabytes is not None:
         refuse_others(dials, CacheDials, "cache_megabytes")
