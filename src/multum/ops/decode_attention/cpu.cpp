@@ -24,7 +24,7 @@ constexpr int kMaxHeads = 4;  // heads whose sums stay in registers together, 4 
 constexpr int kMaxHeads = 2;
 #endif
 constexpr int64_t kBytesPerThread = 3 << 20;  // less work than this is done before another thread has started
-constexpr int64_t kAhead = 4096;  // bytes between what is computed and what is asked for: the memory never waits
+constexpr int64_t kAhead = 16384;  // bytes between what is computed and what is asked for: the memory never waits
 constexpr float kLog2E = 1.4426950408889634f;
 
 // --- vectors of floats ----------------------------------------------------------------------------------------------
@@ -91,14 +91,14 @@ struct Rows {
 };
 
 inline void ask(const uint8_t* start, int64_t num_bytes) {
-  for (int64_t byte = 0; byte < num_bytes; byte += 64) __builtin_prefetch(start + byte, 0, 2);
+  for (int64_t byte = 0; byte < num_bytes; byte += 64) __builtin_prefetch(start + byte, 0, 3);
 }
 
 // The same of one row, which may begin in the middle of a line and end in the next.
 inline void ask_row(const Rows& rows, int64_t row) {
   const uint8_t* start = rows.first + row * rows.step;
   ask(start, rows.row_bytes);
-  __builtin_prefetch(start + rows.row_bytes - 1, 0, 2);
+  __builtin_prefetch(start + rows.row_bytes - 1, 0, 3);
 }
 
 // Asks for kLanes of the listed rows from the i-th on, and where the list ends for the rows that are read next.
