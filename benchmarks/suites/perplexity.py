@@ -24,6 +24,7 @@ from benchmarks.peers import ENVIRONMENTS
 from benchmarks.perplexity_dials import OUR_CACHES
 from benchmarks.registry import Case, Figure, Plot, Setting, Suite, Table
 from benchmarks.schema import Check, NoNumberError, Results
+from multum.attention import GenerationSchedule, default_schedule
 from multum.attention.perplexity import TeacherForced, teacher_forced
 from multum.core import say
 from multum.cost import Latency
@@ -104,11 +105,22 @@ def _check_ours(scored: Scored) -> Check:
 
 
 def _run_ours(scored: Scored, setting: Setting) -> Readings:
-    found = scored.readings("dense", scored.dense.loss_BS, scored.dense.dense_bytes_per_token)
+    dense = scored.readings("dense", scored.dense.loss_BS, scored.dense.dense_bytes_per_token)
     names = list(OUR_CACHES)[:2] if setting.quick else list(OUR_CACHES)
-    for name in names:
+    return dense | _score_ours(scored, {name: OUR_CACHES[name] for name in names})
+
+
+def _run_default(scored: Scored, setting: Setting) -> Readings:  # noqa: ARG001 - it is one setting, quick or not
+    default = default_schedule(scored.problem.model)
+    assert isinstance(default, GenerationSchedule)
+    return _score_ours(scored, {"default": default})
+
+
+def _score_ours(scored: Scored, schedules: Mapping[str, GenerationSchedule]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, schedule in schedules.items():
         ours = teacher_forced(
-            scored.problem.model, scored.windows_BN, num_prompt=NUM_UNSCORED, schedule=OUR_CACHES[name]
+            scored.problem.model, scored.windows_BN, num_prompt=NUM_UNSCORED, schedule=schedule
         )
         found |= scored.readings(name, ours.loss_BS, ours.bytes_read_per_token)
         found |= {
@@ -215,6 +227,7 @@ def _saved_vs_quantized(results: Results) -> float:
 
 CASES = {
     "ours": "multum",
+    "our_default": "multum",
     "transformers_caches": "transformers",
     "turboquant": "TurboQuant",
     "kvpress": "kvpress",
@@ -241,14 +254,14 @@ def _draw(results: Results) -> Any:
 
     drawing = Drawing(figsize=(7, 3.6), layout="constrained")
     axes = drawing.subplots()
-    colours, markers = ("#0f7285", "#c2611f", "#7a4fa3", "#5b7f2b"), "os^D"
+    colours, markers = ("#0f7285", "#0f7285", "#c2611f", "#7a4fa3", "#5b7f2b"), "o*s^D"
     for (case, points), colour, marker in zip(_measured(results).items(), colours, markers, strict=False):
         axes.scatter(
             [saved for _, _, saved in points],
             [loss for _, loss, _ in points],
             color=colour,
             marker=marker,
-            label=CASES[case],
+            label=CASES[case] + (", the default" if case == "our_default" else ""),
         )
     axes.axhline(LOSS_PERCENT, color="#777777", linestyle=":", linewidth=1)
     axes.set_xscale("log")
@@ -281,6 +294,13 @@ SUITE = Suite(
             prepare=_prepare,
             check=_check_ours,
             run=_run_ours,
+        ),
+        Case(
+            name="our_default",
+            about="what a generating model gets when no dial is turned",
+            prepare=_prepare,
+            check=_check_ours,
+            run=_run_default,
         ),
         _peer_case(
             "transformers_caches",

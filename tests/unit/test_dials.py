@@ -73,6 +73,10 @@ def test_cache_dials_turn_bits_and_tokens(writer) -> None:
     assert generation_schedule(writer, CacheDials(full_precision=True), context=50).quantization is None
 
 
+def test_no_cache_dial_turned_is_the_default(writer) -> None:
+    assert generation_schedule(writer, CacheDials(), context=50) == default_schedule(writer)
+
+
 def test_schedule_is_told_in_a_sentence(writer) -> None:
     dials = CacheDials(keep_ratio=0.5, keep_heads=0.9, keep_values=0.5)
     told = tell_generation_schedule(generation_schedule(writer, dials, context=50), 400)

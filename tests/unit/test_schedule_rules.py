@@ -190,10 +190,19 @@ def test_default_is_chosen_by_what_the_head_reads(head: str, ratios: list[float]
     assert run.tokens_per_layer[-1] < 100
 
 
-def test_default_of_a_generating_model_prunes_its_cache_and_its_bits() -> None:
+def test_default_of_a_generating_model_keeps_every_token_in_few_bits() -> None:
+    schedule = default_schedule(tiny_gpt2())
+    assert isinstance(schedule, GenerationSchedule)
+    assert schedule.tokens is None
+    assert schedule.quantization is not None
+    assert schedule.quantization.of_layer(0).msb_bits == 4
+    assert schedule.values is not None
+    assert max(schedule.values.keep_ratios) < 1.0
+
+
+def test_tokens_of_a_cache_go_on_request() -> None:
     schedule = default_schedule(tiny_gpt2(), keep_ratio=0.4)
     assert isinstance(schedule, GenerationSchedule)
-    assert schedule.quantization == ProgressiveQuantization()
     assert schedule.tokens is not None
     assert schedule.tokens.keep_ratios == pytest.approx((1.0, 0.64, 0.4, 0.16))
 

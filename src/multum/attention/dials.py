@@ -4,14 +4,13 @@ Either one word says everything (a schedule's file, or a wish of `schedule_wish.
 follow the family that suits the model's head (`defaults.py`), and heads, values and bits are as wished.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args
 
 from torch import nn
 
 from multum.attention.budget import schedule_for_cache_bytes, schedule_for_macs
-from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.defaults import default_schedule, encoder_tokens
 from multum.attention.model_facts import model_facts
 from multum.attention.quantization_schedule import (
@@ -62,7 +61,8 @@ class CacheDials(Dials):
     """What a generating model's cache can be told."""
 
     msb_bits: MsbBits = 8
-    """Bits of a key that every query reads, and of a value."""
+    """Bits of a key that every query reads, and of a value. With no dial turned the default for models that generate:
+    every token, keys in 4 bits or 8 where it counts, values in 6, a fifth of them multiplied."""
 
     threshold: float = 0.1
     """Rows whose largest probability stays below this fetch the keys' further 4 bits; 0 never, 1 always."""
@@ -135,7 +135,7 @@ def generation_schedule(model: nn.Module, dials: CacheDials, *, context: int) ->
 
     Args:
         model: A supported generating model.
-        dials: As given; nothing given keeps half the tokens on average and 8 bits.
+        dials: As given; nothing given is the default for models that generate.
         context: Tokens that the sequence will reach.
 
     Raises:
@@ -152,6 +152,10 @@ def generation_schedule(model: nn.Module, dials: CacheDials, *, context: int) ->
         refuse_others(dials, CacheDials, "cache_megabytes")
         budget_bytes = round(dials.cache_megabytes * BYTES_PER_MEGABYTE)
         return schedule_for_cache_bytes(model, budget_bytes, context=context)
+    if not _turned(dials, CacheDials):
+        usual = default_schedule(model)
+        assert isinstance(usual, GenerationSchedule)
+        return usual
     if dials.msb_bits not in get_args(MsbBits):
         raise invalid("msb_bits", f"one of {get_args(MsbBits)}", dials.msb_bits)
     num_layers = len(model_facts(model).layers)
@@ -159,15 +163,11 @@ def generation_schedule(model: nn.Module, dials: CacheDials, *, context: int) ->
         msb_bits=dials.msb_bits, value_bits=dials.msb_bits, threshold=dials.threshold
     )
     return GenerationSchedule(
-        tokens=_cache_tokens(num_layers, 0.5 if dials.keep_ratio is None else dials.keep_ratio),
+        tokens=None if dials.keep_ratio in (None, 1.0) else linear_cache(num_layers, dials.keep_ratio),
         heads=None if dials.keep_heads is None else linear_heads(num_layers, dials.keep_heads),
         values=None if dials.keep_values is None else flat_values(num_layers, dials.keep_values),
         quantization=None if dials.full_precision else bits,
     )
-
-
-def _cache_tokens(num_layers: int, keep_ratio: float) -> CacheSchedule | None:
-    return None if keep_ratio == 1.0 else linear_cache(num_layers, keep_ratio)
 
 
 def refuse_others(dials: Dials, kind: type[Dials], name: str) -> None:
@@ -176,10 +176,15 @@ def refuse_others(dials: Dials, kind: type[Dials], name: str) -> None:
     Raises:
         UserError: Some dial of `kind` other than `name` is not at its default.
     """
-    alone = replace(kind(), **{name: getattr(dials, name)})
-    turned = [it.name for it in fields(kind) if getattr(dials, it.name) != getattr(alone, it.name)]
+    turned = [dial for dial in _turned(dials, kind) if dial != name]
     if turned:
         raise UserError(f"{name} must stand alone; got {', '.join(turned)} beside it; leave one of them out")
+
+
+def _turned(dials: Dials, kind: type[Dials]) -> list[str]:
+    """Dials of `kind` that are not at their default."""
+    usual = kind()
+    return [it.name for it in fields(kind) if getattr(dials, it.name) != getattr(usual, it.name)]
 
 
 def tell_generation_schedule(schedule: GenerationSchedule, length: int) -> str:
