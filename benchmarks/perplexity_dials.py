@@ -76,5 +76,5 @@ OUR_CACHES: dict[str, GenerationSchedule] = {
     ),
 }
 """By name."""
-AT_ONE_PERCENT = "all_4_and_6_whole_values_third"
+AT_ONE_PERCENT = "all_4_and_mixed_few_whole_values_third"
 """The setting that costs about 1 % of perplexity on the validation split."""

@@ -23,6 +23,7 @@ from multum.attention import (
     adapted_classifier,
     adapted_encoder,
     load_delta,
+    load_schedule,
 )
 from multum.attention.recovery import TokenizedTexts
 from multum.attention.recovery_labels import pair_correlation
@@ -51,6 +52,13 @@ class Trained:
     """What was asked for."""
     folder: Path
     """Where its delta and schedule lie."""
+
+    @property
+    def schedule(self) -> TokenSchedule:
+        """What it was trained through, its common tokens counted."""
+        found = load_schedule(self.folder)
+        assert isinstance(found, TokenSchedule)
+        return found
 
 
 def trained(config: AdaptConfig, name: str, setting: Setting) -> Trained:
@@ -102,7 +110,7 @@ def _run_sst2(runs: list[Trained], setting: Setting) -> Readings:
     sentences = sentences[:QUICK_TEXTS] if setting.quick else sentences
     readings: dict[str, float] = {}
     for run in runs:
-        seed, schedule = run.config.recovery.loop.seed, run.config.schedule
+        seed, schedule = run.config.recovery.loop.seed, run.schedule
         dense, longer, tuned = (
             adapted_classifier(minilm_folder(), load_delta(folder), run.config.pooling)
             for folder in (run.folder / "dense", run.folder / "longer", run.folder)
@@ -134,7 +142,7 @@ def _run_stsb(runs: list[Trained], setting: Setting) -> Readings:
         adapted_encoder(minilm_folder(), load_delta(folder))
         for folder in (run.folder / "dense", run.folder / "longer", run.folder)
     )
-    schedule = run.config.schedule
+    schedule = run.schedule
     recovered, reduction = pair_correlation(tuned, pairs, schedule)
     readings = {
         "untuned_dense_spearman": pair_correlation(base, pairs, None)[0],
@@ -174,7 +182,7 @@ def _run_passages(runs: list[Trained], setting: Setting) -> Readings:
     lengths = TokenizedTexts.of(base, paragraphs).lengths
     clozes = make_clozes(paragraphs, lengths, least_tokens=LEAST_TOKENS, most_tokens=MOST_TOKENS)
     queries, rests = [it.query for it in clozes], [it.rest for it in clozes]
-    schedule = run.config.schedule
+    schedule = run.schedule
     query_QD, _ = base.embed(queries)
     own_Q = torch.arange(len(clozes))
 

@@ -87,12 +87,13 @@ def test_padded_batch_equals_its_sentences_one_by_one(model_type: str, side: str
 
 @every_architecture
 @every_head
+@pytest.mark.parametrize("dials", ["everything", "common tokens"])
 @torch.no_grad()
-def test_model_with_a_head_equals_the_twin_in_logits_and_loss(model_type: str, head: str) -> None:
+def test_model_with_a_head_equals_the_twin_in_logits_and_loss(model_type: str, head: str, dials: str) -> None:
     model, (tokens,) = exact_encoder(model_type, head), draw_tokens(13)
-    twin = masked_dense(model, tokens, EVERYTHING, **LABELS[head])
+    twin = masked_dense(model, tokens, DIALS[dials], **LABELS[head])
     dense = model(tokens[None], **LABELS[head])
-    with prune(model, EVERYTHING):
+    with prune(model, DIALS[dials]):
         found = model(tokens[None], **LABELS[head])
     for name, expected in twin.output.items():
         assert found[name].shape == dense[name].shape

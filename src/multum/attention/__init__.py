@@ -49,6 +49,7 @@ from multum.attention.token_fate import TokenFate
 from multum.attention.token_pruning import LayerTokens, SentenceTokens, kept_counts, select_tokens
 from multum.attention.value_pruning import keep_largest
 from multum.attention.word_fate import TextFate, WordFate, trace_words
+from multum.attention.word_worth import count_common_tokens
 from multum.attention.workload import workload_of, workload_of_schedule
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "annealed_schedule",
     "classifier_schedule",
     "cost_of",
+    "count_common_tokens",
     "default_schedule",
     "distill_embeddings",
     "embed_file",

@@ -29,7 +29,8 @@ class AdaptConfig:
     """How: on labels of sentences, on scores of sentence pairs, or label-free."""
 
     schedule: TokenSchedule = field(default_factory=lambda: embedding_schedule(6, 0.4))
-    """The pruning to adapt to; as many layers as the model."""
+    """The pruning to adapt to; as many layers as the model. Where its `common_tokens` are empty, they are counted in
+    the texts that are trained on."""
 
     recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
     """How it is trained."""

@@ -119,6 +119,13 @@ class EncoderForward:
         if self.heads.needs_importance:
             self.heads.add_importance(context, self.tokens.key_mask_BL)
 
+    def enter(self, hidden_BLD: Float[Tensor, "B L D"]) -> Float[Tensor, "B K D"]:
+        """Begin the first layer; what it returns enters it."""
+        entering_BKD = self.tokens.enter(hidden_BLD)
+        if entering_BKD is not hidden_BLD and self.rule.reads == "every_token":
+            self._frozen_BND = hidden_BLD
+        return entering_BKD
+
     def leave_layer(self, hidden_BLD: Float[Tensor, "B L D"]) -> Float[Tensor, "B K D"]:
         """End the running layer; what it returns enters the next one, or the model's head after the last."""
         position_BL, mask_BL = self.tokens.position_BL, self.tokens.mask_BL

@@ -28,6 +28,7 @@ from multum.attention.pruning_run import PruningRun
 from multum.attention.schedule import TokenSchedule
 from multum.attention.sparse_schedule import EncoderSchedule, GenerationSchedule
 from multum.attention.token_pruning import SentenceTokens
+from multum.attention.word_worth import token_worth
 from multum.core import UserError, invalid, require_module
 
 if TYPE_CHECKING:
@@ -208,6 +209,7 @@ def _attach(
 
     yield encoder.base.register_forward_pre_hook(start, with_kwargs=True)
     yield encoder.base.register_forward_hook(finish, with_kwargs=True)
+    yield encoder.layers[0].register_forward_pre_hook(_enter, with_kwargs=True)
     for layer, parts in zip(encoder.layers, encoder.projections, strict=True):
         narrow, widen = partial(_before_layer, parts, encoder.head_width), partial(_widen, parts)
         yield layer.register_forward_pre_hook(narrow, with_kwargs=True)
@@ -231,6 +233,10 @@ def _start_forward(
         protect_first=run.rule.protects_first,
         protected_BL=run.rule.protected_tokens(inputs, token_types),
     )
+    if tokens.schedule.common_tokens is not None:
+        if inputs is None:
+            raise invalid("the model's input", "input_ids, which common_tokens are sought in", None)
+        tokens.worth_BL = token_worth(inputs, tokens.schedule.common_tokens)
     heads = SentenceHeads(
         schedule=run.schedule.heads,
         head_BK=every_head(len(mask_BL), encoder.num_heads, mask_BL.device),
@@ -275,6 +281,12 @@ def _input_mask(args: Arguments, kwargs: Mapping[str, Any]) -> Bool[Tensor, "B N
         raise invalid("attention_mask", f"of shape {tuple(tokens.shape[:2])}", tuple(mask.shape))
     real: Tensor = mask.to(device=tokens.device).bool()
     return real
+
+
+def _enter(_: nn.Module, args: Arguments, kwargs: Keywords) -> tuple[Arguments, Keywords]:
+    """Let the first layer begin with the tokens that are worth it."""
+    forward: EncoderForward = kwargs[TRAVELLING]
+    return (forward.enter(args[0]), *args[1:]), kwargs
 
 
 def _before_layer(

@@ -14,7 +14,6 @@ import torch
 from multum.attention.adapt_config import AdaptConfig
 from multum.attention.recovery import TEACHER_FILE
 from multum.attention.recovery_tasks import Adaptation, classify, distill, similarity
-from multum.attention.sparse_schedule import save_schedule
 from multum.core import Run, say
 from multum.data import minilm_folder
 from multum.training import CHECKPOINT_FILE
@@ -52,9 +51,9 @@ def adapt(
         if run.finished:
             say("this run is finished already")
             return dict(run.result)
-        task = Adaptation(run=run, config=config, model_folder=config.model or minilm_folder())
+        folder_of_model = config.model or minilm_folder()
+        task = Adaptation(run=run, config=config, model_folder=folder_of_model, schedule=config.schedule)
         result = dict(TASKS[config.task](task))
-        save_schedule(config.schedule, folder)
         run.finish(result)
         forget_trainings(folder)  # the delta is there: checkpoints and teacher's vectors have served
         return result

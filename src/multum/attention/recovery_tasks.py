@@ -4,7 +4,7 @@ Shape legend: T texts, D embedding width.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from multum.attention.recovery_labels import (
 )
 from multum.attention.recovery_scores import reached_reduction
 from multum.attention.schedule import TokenSchedule
+from multum.attention.sparse_schedule import save_schedule
+from multum.attention.word_worth import count_common_tokens
 from multum.core import Run, invalid
 from multum.data import read_lines, read_sst2, read_stsb, read_wikitext2
 from multum.training import METRICS_FILE, read_metrics
@@ -45,6 +47,15 @@ class Adaptation:
     """The dials."""
     model_folder: Path
     """The base model."""
+    schedule: TokenSchedule
+    """The pruning; its common tokens are counted."""
+
+    def counted(self, texts: Sequence[str]) -> "Adaptation":
+        """The same with the common tokens of these texts, where the schedule wants some and names none."""
+        if self.schedule.common_tokens != ():
+            return self
+        tokens = TokenizedTexts.of(SentenceEncoder.load(self.model_folder), texts).tokens["input_ids"]
+        return replace(self, schedule=replace(self.schedule, common_tokens=count_common_tokens(tokens)))
 
     def place(self, part: str) -> Path:
         """Where a part's delta lies: the pruned model's in the run folder itself."""
@@ -52,7 +63,7 @@ class Adaptation:
 
     def schedule_of(self, part: str) -> TokenSchedule | None:
         """What a part is trained through."""
-        return self.config.schedule if part == "pruned" else None
+        return self.schedule if part == "pruned" else None
 
     def drawn(self, items: Sequence[Any]) -> Sequence[Any]:
         """As many items as wished for, drawn by the seed, in their order."""
@@ -63,11 +74,13 @@ class Adaptation:
         return [items[i] for i in sorted(chosen.tolist())]
 
     def write(self, part: str, tuned: SentenceEncoder, added: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Save what a part changed; dense models exactly, for the pruned one starts and learns from them."""
+        """Save what a part changed: dense models exactly, for the pruned one starts there; it with its schedule."""
         precision, rank = (self.config.precision, self.config.rank) if part == "pruned" else ("exact", None)
         base = SentenceEncoder.load(self.model_folder).model.state_dict()
         delta = make_delta(base, tuned.model.state_dict(), precision=precision, rank=rank, added=added)
         save_delta(delta, self.place(part))
+        if part == "pruned":
+            save_schedule(self.schedule, self.run.folder)
         return {"delta_bytes": delta.num_bytes}
 
     def curve(self, part: str, measure: str) -> list[float]:
@@ -104,6 +117,7 @@ def adapted_classifier(model_folder: Path, delta: Delta, pooling: Pooling) -> Se
 def classify(task: Adaptation) -> Mapping[str, Any]:
     """Tune a classifier on SST-2, then through its pruning."""
     train_set, dev_set = task.drawn(read_sst2(task.config.data, "train")), read_sst2(task.config.data, "dev")
+    task = task.counted([it.text for it in train_set])
 
     def read(part: str) -> SentenceClassifier:
         return adapted_classifier(task.model_folder, load_delta(task.place(part)), task.config.pooling)
@@ -130,12 +144,13 @@ def classify(task: Adaptation) -> Mapping[str, Any]:
 
     lengths = TokenizedTexts.of(SentenceEncoder.load(task.model_folder), [it.text for it in dev_set]).lengths
     scores = _trained_and_scored(task, tuned, score, "accuracy")
-    return {**scores, "token_reduction": reached_reduction(task.config.schedule, lengths)}
+    return {**scores, "token_reduction": reached_reduction(task.schedule, lengths)}
 
 
 def similarity(task: Adaptation) -> Mapping[str, Any]:
     """Tune an encoder on STS-B, then through its pruning."""
     train_set, dev_set = task.drawn(read_stsb(task.config.data, "train")), read_stsb(task.config.data, "dev")
+    task = task.counted([it.first for it in train_set] + [it.second for it in train_set])
 
     def read(part: str) -> SentenceEncoder:
         return adapted_encoder(task.model_folder, load_delta(task.place(part)))
@@ -155,7 +170,7 @@ def similarity(task: Adaptation) -> Mapping[str, Any]:
     texts = [it.first for it in dev_set] + [it.second for it in dev_set]
     lengths = TokenizedTexts.of(SentenceEncoder.load(task.model_folder), texts).lengths
     scores = _trained_and_scored(task, tuned, score, "spearman")
-    return {**scores, "token_reduction": reached_reduction(task.config.schedule, lengths)}
+    return {**scores, "token_reduction": reached_reduction(task.schedule, lengths)}
 
 
 def _trained_and_scored(
@@ -170,8 +185,8 @@ def _trained_and_scored(
     written = stage("pruned", partial(tuned, "pruned"))
     result: dict[str, Any] = {
         "dense": stage("dense-score", partial(score, "dense", None)),
-        "pruned": stage("pruned-score", partial(score, "dense", task.config.schedule)),
-        "recovered": stage("recovered-score", partial(score, "pruned", task.config.schedule)),
+        "pruned": stage("pruned-score", partial(score, "dense", task.schedule)),
+        "recovered": stage("recovered-score", partial(score, "pruned", task.schedule)),
         "curve": task.curve("pruned", measure),
     }
     if task.config.compare:
@@ -187,18 +202,19 @@ def distill(task: Adaptation) -> Mapping[str, Any]:
     encoder = SentenceEncoder.load(task.model_folder)
     texts = read_wikitext2(config.data) if config.data.is_dir() else read_lines(config.data)
     train_set, held_out = _parted(task.drawn(texts))
+    task = task.counted(train_set)
     tokens = TokenizedTexts.of(encoder, held_out, max_tokens=config.max_tokens)
 
     def closeness(pupil: SentenceEncoder) -> float:
         dense = SentenceEncoder.load(task.model_folder)
         theirs, ours = (TokenizedTexts(encoder=it, tokens=tokens.tokens) for it in (dense, pupil))
-        return cosine_about_mean(pool_all(ours, config.schedule, "mean"), pool_all(theirs, None, "mean"))
+        return cosine_about_mean(pool_all(ours, task.schedule, "mean"), pool_all(theirs, None, "mean"))
 
     def tuned() -> dict[str, Any]:
         distill_embeddings(
             encoder,
             train_set,
-            config.schedule,
+            task.schedule,
             config.recovery,
             run.path("pruned"),
             least_tokens=config.least_tokens,
@@ -217,7 +233,7 @@ def distill(task: Adaptation) -> Mapping[str, Any]:
         "pruned": before,
         "recovered": recovered,
         "curve": task.curve("pruned", "cosine"),
-        "token_reduction": reached_reduction(config.schedule, tokens.lengths),
+        "token_reduction": reached_reduction(task.schedule, tokens.lengths),
         **written,
     }
 

@@ -95,6 +95,7 @@ class _Twin:
     rule: ModelHeadRule
     tokens: list[int]
     segments: list[int] | None
+    embedded_ND: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
     captured: dict[str, Tensor] = field(default_factory=dict)
     hidden: list[Tensor] = field(default_factory=list)
 
@@ -102,9 +103,15 @@ class _Twin:
         self.kept = [tuple(range(len(self.tokens)))]
         self.heads = [tuple(range(self.encoder.num_heads))]
         self.score = [0.0] * len(self.tokens)
+        if self.dials.tokens is not None and self.dials.tokens.common_tokens is not None:
+            listed = list(self.dials.tokens.common_tokens)
+            self.score = [listed.index(it) if it in listed else len(listed) for it in self.tokens]
+            self.kept = [self._surviving_tokens(0)]
+            self.score = [0.0] * len(self.tokens)
         self.head_score = [0.0] * self.encoder.num_heads
 
     def attach(self) -> Iterator[torch.utils.hooks.RemovableHandle]:
+        yield self.encoder.layers[0].register_forward_pre_hook(self._remember_embedded)
         for index, (layer, parts) in enumerate(
             zip(self.encoder.layers, self.encoder.projections, strict=True)
         ):
@@ -112,6 +119,9 @@ class _Twin:
                 yield getattr(parts, name).register_forward_hook(self._capture(name))
             yield parts.output.register_forward_pre_hook(self._replace_context(index))
             yield layer.register_forward_hook(self._end_layer(index))
+
+    def _remember_embedded(self, _: nn.Module, args: Any) -> None:
+        self.embedded_ND = args[0][0]
 
     def _capture(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def capture(_: nn.Module, args: Any, output: Tensor) -> None:  # noqa: ARG001
@@ -169,8 +179,9 @@ class _Twin:
         """What the model's head reads: the last states, or for each token those of its last layer."""
         if self.rule.reads != "every_token":
             return self.hidden[-1]
-        lives = [max(i for i, kept in enumerate(self.kept) if j in kept) for j in range(len(self.tokens))]
-        return torch.stack([self.hidden[last][j] for j, last in enumerate(lives)])
+        states = [self.embedded_ND, *self.hidden]
+        lives = [sum(j in kept for kept in self.kept) for j in range(len(self.tokens))]
+        return torch.stack([states[last][j] for j, last in enumerate(lives)])
 
     def _surviving_tokens(self, layer: int) -> tuple[int, ...]:
         schedule, kept, length = self.dials.tokens, self.kept[-1], len(self.tokens)

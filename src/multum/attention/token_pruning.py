@@ -9,8 +9,9 @@ Shape legend: B sentences, L tokens present in a layer (padded to the longest), 
 Source: SpAtten (HPCA 2021), section III-A and Algorithm 2.
 Differs from the paper: padding neither gains nor gives importance; the first token may be protected for heads that
 read it; equal scores are decided for the earlier token (the paper's hardware takes whichever its FIFO meets first).
-Two dials that the paper lacks, both off by default: scoring by value (`score="value"`) and competition among
-neighbours (`window`), which mean-pooled embeddings profit from (LOG.md has the comparison).
+Three dials that the paper lacks, all off by default, which mean-pooled embeddings profit from (LOG.md has the
+comparison): scoring by value (`score="value"`), competition among neighbours (`window`), and common tokens that leave
+before the first layer (`common_tokens`, see `word_worth.py`).
 """
 
 from dataclasses import dataclass, field
@@ -131,6 +132,8 @@ class SentenceTokens:
     """Whether the first token stays even if the schedule would let it go: the model's head reads it."""
     protected_BL: Bool[Tensor, "B L"] | None = None
     """Tokens that stay because of what they are, or None."""
+    worth_BL: Float[Tensor, "B L"] | None = None
+    """What each token is worth before the first layer has run; None: nobody knows, and all enter."""
     layer: int = 0
     """The layer that runs now."""
     history: list[LayerTokens] = field(default_factory=list)
@@ -183,6 +186,12 @@ class SentenceTokens:
         received_BL = received_BL.detach()
         self.importance_BL = received_BL if self.importance_BL is None else self.importance_BL + received_BL
 
+    def enter(self, hidden_BLD: Float[Tensor, "B L D"]) -> Float[Tensor, "B K D"]:
+        """Begin the first layer without the tokens that are worth least."""
+        if self.worth_BL is None:
+            return hidden_BLD
+        return self._keep_best(self.worth_BL, hidden_BLD)
+
     def leave_layer(self, hidden_BLD: Float[Tensor, "B L D"]) -> Float[Tensor, "B K D"]:
         """End the running layer: record it, choose who enters the next one, take the others out of the tensors."""
         scored = self.importance_BL if self.needs_importance else None
@@ -192,13 +201,17 @@ class SentenceTokens:
         self.layer += 1
         if self.layer >= self.schedule.num_layers:
             return hidden_BLD
+        return self._keep_best(self.importance_BL, hidden_BLD)
+
+    def _keep_best(self, score_BL: Tensor | None, hidden_BLD: Tensor) -> Float[Tensor, "B K D"]:
+        """Take the tokens that do not enter the running layer out of the tensors."""
         count_B = kept_counts(self.schedule, self.layer, self.length_B)
         if bool((count_B == self.mask_BL.sum(dim=1)).all()):
             return hidden_BLD
-        assert self.importance_BL is not None, "a layer before a pruning was not scored"
+        assert score_BL is not None, "a layer before a pruning was not scored"
         self._refuse_more_protected_than_kept(count_B)
         index_BK, self.mask_BL = select_tokens(
-            self.importance_BL,
+            score_BL,
             self.mask_BL,
             count_B,
             protect_first=self.protect_first,
@@ -207,7 +220,7 @@ class SentenceTokens:
         )
         self.all_real = bool(self.mask_BL.all())
         self.position_BL = self.position_BL.gather(1, index_BK)
-        self.importance_BL = self.importance_BL.gather(1, index_BK)
+        self.importance_BL = None if self.importance_BL is None else self.importance_BL.gather(1, index_BK)
         self.window_BL = None if self.window_BL is None else self.window_BL.gather(1, index_BK)
         self.protected_BL = None if self.protected_BL is None else self.protected_BL.gather(1, index_BK)
         index_BKD = index_BK[..., None].expand(-1, -1, hidden_BLD.shape[-1])

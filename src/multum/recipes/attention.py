@@ -11,8 +11,8 @@ from multum.attention import (
     RunConfig,
     ShowConfig,
     TokenSchedule,
-    embedding_schedule,
 )
+from multum.attention.schedule import EMBEDDING_WINDOW
 from multum.demo import PAPER_SENTENCE
 from multum.training import LearningRate, LoopConfig
 
@@ -41,6 +41,8 @@ def fig_1() -> ShowConfig:
 def sst2_at_half() -> AdaptConfig:
     """Sentiment of film reviews with half the tokens: fine-tuned through the pruning, with the dense model's help.
 
+    The commonest tokens leave before the first layer.
+
     Command: `multum attention adapt glue_sst2 --recipe sst2_at_half`.
     Paper: SpAtten, Fig. 14 and section V-A: BERT on SST-2 after token pruning and fine-tuning, no loss.
     Expected: the loss against the dense model tuned the same way is `attention.sst2_loss_points_at_2x` in
@@ -50,7 +52,9 @@ def sst2_at_half() -> AdaptConfig:
     return AdaptConfig(
         data=Path("glue_sst2"),
         task="classify",
-        schedule=TokenSchedule(keep_ratios=(1.0, 0.85, 0.6, 0.3, 0.15, 0.1)),
+        schedule=TokenSchedule(
+            keep_ratios=(0.68, 0.68, 0.57, 0.47, 0.29, 0.19), common_tokens=(), score="value"
+        ),
         recovery=RecoveryConfig(
             loop=LoopConfig(num_epochs=1, batch_size=32, rate=LearningRate(peak=1e-4)), anneal_part=0.1
         ),
@@ -61,6 +65,8 @@ def sst2_at_half() -> AdaptConfig:
 def stsb_at_two_thirds() -> AdaptConfig:
     """Likeness of short sentences with two thirds of their tokens: the hard case, tuned with the dense model's help.
 
+    The third that goes is the commonest tokens, and it goes before the first layer.
+
     Command: `multum attention adapt stsb_en --recipe stsb_at_two_thirds`.
     Paper: SpAtten, section V-A: BERT on STS-B, no loss, with a head of its own instead of mean pooling.
     Expected: the loss against the dense model tuned the same way is `attention.stsb_tuned_loss_points_at_1p5x` in
@@ -69,7 +75,7 @@ def stsb_at_two_thirds() -> AdaptConfig:
     return AdaptConfig(
         data=Path("stsb_en"),
         task="similarity",
-        schedule=TokenSchedule(keep_ratios=(1.0, 0.5, 0.5, 0.5, 0.5, 0.5), min_tokens=7, score="value"),
+        schedule=TokenSchedule(keep_ratios=(0.62,) * 6, common_tokens=(), min_tokens=6),
         recovery=RecoveryConfig(
             loop=LoopConfig(num_epochs=3, batch_size=32, rate=LearningRate(peak=5e-5)),
             anneal_part=0.0,
@@ -82,6 +88,8 @@ def stsb_at_two_thirds() -> AdaptConfig:
 def passages_at_a_third() -> AdaptConfig:
     """Passage embeddings with a third of the tokens: the dense model teaches its pruned self on plain text, no label.
 
+    The commonest tokens leave before the first layer.
+
     Command: `multum attention adapt wikitext2 --recipe passages_at_a_third`.
     Paper: none, SpAtten has no embeddings and always tunes on labels.
     Expected: the loss of R@1 on texts never seen is `attention.passages_r1_loss_points_at_3x` in
@@ -90,7 +98,9 @@ def passages_at_a_third() -> AdaptConfig:
     return AdaptConfig(
         data=Path("wikitext2"),
         task="distill",
-        schedule=embedding_schedule(6, 0.195),
+        schedule=TokenSchedule(
+            keep_ratios=(0.4, *[0.315] * 5), common_tokens=(), score="value", window=EMBEDDING_WINDOW
+        ),
         recovery=RecoveryConfig(
             loop=LoopConfig(num_epochs=10, batch_size=16, rate=LearningRate(peak=2e-4)),
             anneal_part=0.0,
