@@ -38,7 +38,6 @@ QUANTIZED: dict[str, dict[str, Any]] = {
     "fp8": {"kind": "fp8"},
     "hqq_8": {"kind": "hqq", "nbits": 8, "axis_key": 1, "axis_value": 1, "residual_length": CHUNK},
     "hqq_4": {"kind": "hqq", "nbits": 4, "axis_key": 1, "axis_value": 1, "residual_length": CHUNK},
-    "hqq_3": {"kind": "hqq", "nbits": 3, "axis_key": 1, "axis_value": 1, "residual_length": CHUNK},
     "hqq_2": {"kind": "hqq", "nbits": 2, "axis_key": 1, "axis_value": 1, "residual_length": CHUNK},
     "hqq_4_groups_of_32": {
         "kind": "hqq",
@@ -51,7 +50,8 @@ QUANTIZED: dict[str, dict[str, Any]] = {
     "quanto_4": {"kind": "quanto", "nbits": 4, "residual_length": CHUNK},
     "quanto_2": {"kind": "quanto", "nbits": 2, "residual_length": CHUNK},
 }
-"""transformers' own quantized caches: back end, bits, one group along each row."""
+"""transformers' own quantized caches: back end, bits, one group along each row. Three bits of hqq are not among them:
+its unpacking of a cache fails."""
 TURBOQUANT: dict[str, dict[str, Any]] = {
     f"turboquant_{bits}": {"kind": "turboquant", "bits": bits, "residual_len": CHUNK} for bits in (4, 3, 2)
 }
