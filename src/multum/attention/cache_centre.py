@@ -39,8 +39,9 @@ class Centre:
     ) -> Float[Tensor, "B H D"]:
         """The context with its group's mean value added to every head."""
         if group_BH is None:
-            whole_BGRD: Tensor = context_BHD.unflatten(1, (self.value_BG1D.shape[1], -1)) + self.value_BG1D
-            return whole_BGRD.flatten(1, 2)
+            batch_size, num_groups, _, width = self.value_BG1D.shape
+            whole_BGRD = context_BHD.view(batch_size, num_groups, -1, width) + self.value_BG1D
+            return whole_BGRD.view(context_BHD.shape)
         batch_B1 = torch.arange(len(group_BH), device=group_BH.device)[:, None]
         return context_BHD + self.value_BG1D[batch_B1, group_BH, 0]
 

@@ -239,7 +239,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         return rows_BGCD + (self.centre.key_BG1D if is_key else self.centre.value_BG1D)
 
     def _turned(self, rows: Tensor) -> Tensor:
-        return rows if self.turn_DD is None else rows @ self.turn_DD
+        return rows if self.turn_DD is None else functional.linear(rows, self.turn_DD)  # it is symmetric
 
     @property
     def num_bytes_held(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from multum.core import UserError, invalid
 from multum.ops.bit_planes.quantize import LSB_BITS, no_scale
 from multum.ops.native import NativeLibrary, load_native
 
@@ -40,18 +41,29 @@ def write_row(rows: "PlaneRows", slot: Tensor, row: Tensor) -> bool:
     place = rows.place
     if place is None or library() is None:
         return False
-    wide = row.detach().float()
+    wide = row if row.dtype is torch.float32 else row.float()
     row_b, row_g, step = wide.stride()
     if step != 1:
         wide = wide.contiguous()
         row_b, row_g, _ = wide.stride()
-    slot = slot.long().contiguous()
-    sizes = *rows.msb.shape[:3], rows.width, 0 if rows.lsb is None else LSB_BITS
-    failed = _function()(_CALL.pack(wide.data_ptr(), row_b, row_g, slot.data_ptr(), *sizes) + place)
-    assert failed != 1, "the slots were checked"
+    if slot.dtype is not torch.int64 or not slot.is_contiguous():
+        slot = slot.long().contiguous()
+    batch, groups, slots, _ = rows.msb.shape
+    lsb_bits = 0 if rows.lsb is None else LSB_BITS
+    failed = _function()(
+        _CALL.pack(wide.data_ptr(), row_b, row_g, slot.data_ptr(), batch, groups, slots, rows.width, lsb_bits)
+        + place
+    )
+    if failed == 1:
+        raise no_such_slot(slot, slots)
     if failed:
-        raise no_scale(row, rows.msb_bits + (0 if rows.lsb is None else LSB_BITS))
+        raise no_scale(row, rows.msb_bits + lsb_bits)
     return True
+
+
+def no_such_slot(slot: Tensor, num_slots: int) -> UserError:
+    """The error for slots that rows do not have."""
+    return invalid("slot", f"in 0..{num_slots - 1}", slot.tolist())
 
 
 def place_of_planes(rows: "PlaneRows") -> bytes | None:

@@ -120,9 +120,9 @@ class PlaneRows:
 
     def write(self, slot_B: Int[Tensor, " B"], row_BGD: Float[Tensor, "B G D"]) -> None:
         """Quantize one new row for each sequence and group into a slot, in place; axes are (B, G, C, ...)."""
-        check_slots(slot_B, self.msb)
         if cpu.write_row(self, slot_B, row_BGD):
             return
+        check_slots(slot_B, self.msb)
         new = PlaneRows.quantize(row_BGD, self.msb_bits, two_planes=self.lsb is not None)
         batch = torch.arange(len(slot_B), device=slot_B.device)
         self.msb[batch, :, slot_B] = new.msb
@@ -196,7 +196,7 @@ def _fields_of(rows: "PlaneRows | FloatRows") -> dict[str, Any]:
 def check_slots(slot_B: Int[Tensor, " B"], rows: Tensor) -> None:
     """Refuse slots that rows (B, G, C, ...) do not have; on the CPU only, a device would have to be waited for."""
     if slot_B.is_cpu and not all(0 <= slot < rows.shape[2] for slot in slot_B.tolist()):
-        raise invalid("slot", f"in 0..{rows.shape[2] - 1}", slot_B.tolist())
+        raise cpu.no_such_slot(slot_B, rows.shape[2])
 
 
 Rows = PlaneRows | FloatRows
