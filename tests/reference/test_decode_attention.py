@@ -207,6 +207,14 @@ def test_large_scores_stay_finite(impl: Choice) -> None:
 
 
 @pytest.mark.parametrize("impl", BOTH)
+@pytest.mark.parametrize("slots", [5, 17, 35])
+def test_value_rows_of_a_nan_are_rows_that_are_there(slots: int, impl: Choice) -> None:
+    problem = make_problem(slots, heads=2, batch=1, num_values=2)
+    problem.query[0, 0, 0] = math.nan
+    assert int(run(problem, impl).value_rows_BG.max()) <= slots
+
+
+@pytest.mark.parametrize("impl", BOTH)
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
 def test_nan_and_infinity_reach_their_head_and_no_other(poison: float, impl: Choice) -> None:
     problem = make_problem(30, num_values=5)

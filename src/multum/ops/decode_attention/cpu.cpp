@@ -492,7 +492,8 @@ void list_rows(int64_t count, int64_t keep, Scratch& s) {
   VecInt row = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   for (int64_t j = 0; j < count && keep < count; j += kLanes, row += kLanes) {
     const __m512i read = _mm512_loadu_si512(&s.read[j]);
-    const __mmask16 mask = _mm512_test_epi32_mask(read, read);
+    const __mmask16 there = count - j < kLanes ? (1 << (count - j)) - 1 : 0xffff;  // what is behind is nobody's
+    const __mmask16 mask = _mm512_mask_test_epi32_mask(there, read, read);
     _mm512_storeu_si512(&s.list[num], _mm512_maskz_compress_epi32(mask, (__m512i)row));
     num += __builtin_popcount(mask);
   }
