@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from decode_attention_cases import FLOAT, Problem, make_problem
 from multum.core import UserError
 from multum.ops import DecodeResult, DecodeStep, FloatRows, PlaneRows, decode_attention, evict_lowest
+from multum.ops.bit_planes import RowFrame
 from multum.ops.decode_attention import implementations
 
 HAS_CPU = implementations()["cpu"].available()
@@ -57,6 +59,34 @@ def test_step_is_the_sum_of_its_parts(name: str, slots: int) -> None:
     torch.testing.assert_close(total, expected)
     assert step.evicted_B is not None
     assert torch.equal(step.evicted_B, evict_lowest(total, protected, problem.count))
+
+
+FRAMES: dict[str, Callable[[int, int, int], RowFrame]] = {
+    "turned": lambda *_: RowFrame(turned=True),
+    "centred": lambda *sizes: RowFrame(mean_BG1D=torch.randn(*sizes).bfloat16()[:, :, None]),
+    "both": lambda *sizes: RowFrame(mean_BG1D=torch.randn(*sizes).bfloat16()[:, :, None], turned=True),
+    "the same mean for all": lambda *sizes: RowFrame(
+        mean_BG1D=torch.randn(sizes[2]).bfloat16().expand(*sizes)[:, :, None]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("frame", FRAMES)
+def test_framed_step_is_attention_over_rows_as_they_were(name: str, frame: str) -> None:
+    width = 20 if name == "odd width" else 64
+    problem = make_problem(37, width, **PROBLEMS[name])
+    way = FRAMES[frame](len(problem.count), PROBLEMS[name].get("groups", 2), width)
+    step = step_of(problem, frame=way)
+    assert (step._packed is not None) == HAS_CPU
+    turned = way.turn(problem.query)
+    parts = decode_attention(turned, problem.key, problem.value, problem.count, **problem.options)
+    expected = way.context_out_of(parts.context_BHD, part_of(problem, "group_BH"))
+    found = ask(step, problem)
+    torch.testing.assert_close(found.context_BHD, expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(found.importance_BC, parts.importance_BC, rtol=0, atol=1e-5)
+    assert torch.equal(found.flat_BH, parts.flat_BH)
+    assert same(ask(copy.deepcopy(step), problem), found)
 
 
 def test_rows_written_between_two_calls_are_read() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from multum.core import UserError
-from multum.ops.bit_planes import PlaneRows, cpu
+from multum.ops.bit_planes import PlaneRows, RowFrame, cpu
 
 pytestmark = pytest.mark.skipif(cpu.library() is None, reason="there is no compiler here")
 
@@ -33,6 +33,21 @@ def test_written_rows_are_those_of_the_definition(msb_bits: int, two_planes: boo
         assert torch.equal(got[torch.arange(3), :, slot], wanted)
         got[torch.arange(3), :, slot] = 0
         assert torch.equal(got, before)
+
+
+@pytest.mark.parametrize("width", [4, 20, 64, 80])
+@pytest.mark.parametrize("turned", [True, False])
+@pytest.mark.parametrize("centred", [True, False])
+def test_rows_are_centred_and_turned_before_they_are_rounded(width: int, turned: bool, centred: bool) -> None:
+    new, mean = torch.randn(3, 2, width), torch.randn(3, 2, 1, width).bfloat16()
+    frame = RowFrame(mean_BG1D=mean if centred else None, turned=turned)
+    rows, slot = PlaneRows.zeros((3, 2, 5), width, 8), torch.tensor([4, 0, 2])
+    assert cpu.write_row(rows, slot, new, frame)
+    written = rows.dequantize()[torch.arange(3), :, slot]
+    expected = frame.into(new[:, :, None])[:, :, 0]
+    step = rows.scale[torch.arange(3), :, slot].float().unsqueeze(-1)
+    assert bool(((written - expected).abs() <= 0.5001 * step + 1e-5).all())
+    torch.testing.assert_close(frame.out_of(written[:, :, None])[:, :, 0], new, rtol=0, atol=0.02)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -5,12 +5,10 @@ all rows share adds the same to every score of a query, which softmax does not s
 out of any average unchanged, so that it is added to the context, once: value rows that a query leaves out then count as
 the mean value instead of as zero.
 
-Shape legend: B sequences, G stored key/value heads, X both together, H query heads, R of them in a group, Q rows of
-the first forward, D head width.
+Shape legend: B sequences, G stored key/value heads, Q rows of the first forward, D head width.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -28,22 +26,6 @@ class Centre:
     """Mean key of the prompt's tokens."""
     value_BG1D: Float[Tensor, "B G 1 D"]
     """Mean value of the prompt's tokens."""
-
-    @cached_property
-    def both_BX1D(self) -> Float[Tensor, "B X 1 D"]:
-        """Keys' means, then values'."""
-        return torch.cat([self.key_BG1D, self.value_BG1D], dim=1)
-
-    def give_back(
-        self, context_BHD: Float[Tensor, "B H D"], group_BH: Int[Tensor, "B H"] | None
-    ) -> Float[Tensor, "B H D"]:
-        """The context with its group's mean value added to every head."""
-        if group_BH is None:
-            batch_size, num_groups, _, width = self.value_BG1D.shape
-            whole_BGRD = context_BHD.view(batch_size, num_groups, -1, width) + self.value_BG1D
-            return whole_BGRD.view(context_BHD.shape)
-        batch_B1 = torch.arange(len(group_BH), device=group_BH.device)[:, None]
-        return context_BHD + self.value_BG1D[batch_B1, group_BH, 0]
 
     def take_sequences(self, index_B: Int[Tensor, " b"]) -> "Centre":
         """Those of other sequences: reordered, repeated or dropped."""

@@ -6,7 +6,7 @@ of the one given up for it. Rows of one layer lie in any order: attention does n
 are known beside them.
 
 Shape legend: B sequences, H query heads, G key/value heads, Q rows of one forward, C slots of a layer, D head width,
-S slots and new rows together, K kept rows, X key and value heads together.
+S slots and new rows together, K kept rows.
 """
 
 import weakref
@@ -32,7 +32,7 @@ from multum.attention.quantization_schedule import ProgressiveQuantization
 from multum.attention.sparse_schedule import GenerationSchedule
 from multum.core import UserError, invalid
 from multum.ops import importance_attention
-from multum.ops.bit_planes import FloatRows, PlaneRows, Rows, hadamard
+from multum.ops.bit_planes import FloatRows, PlaneRows, RowFrame, Rows
 from multum.ops.decode_attention import DecodeResult, DecodeStep
 
 
@@ -58,8 +58,8 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         self.new_value_BGQD: Tensor | None = None
         self.received_BS: Tensor | None = None
         self.result: DecodeResult | None = None
-        self.turn_DD: Tensor | None = None
         self.centre: Centre | None = None
+        self.key_frame = self.value_frame = self._frame(None)
         self.num_slots = 0
         self._held_bytes: int | None = None
         self._step: DecodeStep | None = None
@@ -67,9 +67,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
     # what transformers asks of a layer ----------------------------------------------------------------------------
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:  # noqa: ARG002
-        """Learn width, type and device from the first keys."""
-        if self.quantization is not None and self.quantization.rotate:
-            self.turn_DD = hadamard(key_states.shape[-1], dtype=key_states.dtype, device=key_states.device)
+        """There is nothing to be learned from the first keys."""
         self.is_initialized = True
 
     def update(
@@ -130,7 +128,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         if num_values is not None:
             num_values_B = torch.tensor([num_values(n) for n in count_B.tolist()], device=count_B.device)
         self.result = self._step_over(key, value, query_BHQD.shape[1], scale)(
-            self._turned(query_BHQD[:, :, 0]),
+            query_BHQD[:, :, 0],
             count_B,
             group_BH=group_BH,
             num_values_B=num_values_B,
@@ -139,17 +137,14 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         )
         self.received_BS = self.result.importance_BC
         self.tokens.add_at_once(self.number, self.received_BS)
-        context_BHD = self._turned(self.result.context_BHD)
-        if self.centre is not None:
-            context_BHD = self.centre.give_back(context_BHD, group_BH)
-        return context_BHD[:, :, None]
+        return self.result.context_BHD[:, :, None]
 
     def _step_over(self, key: Rows, value: Rows, num_heads: int, scale: float | None) -> DecodeStep:
         """The kernel's call over these rows; the last one's again as long as the rows stay where they are."""
         last = self._step if key is self.key else None
         if last is None or last.key is not key or last.value is not value or last.num_heads != num_heads:
             threshold = None if self.bits is None else self.bits.threshold
-            last = DecodeStep(key, value, num_heads, threshold=threshold, scale=scale)
+            last = DecodeStep(key, value, num_heads, threshold=threshold, scale=scale, frame=self.value_frame)
             self._step = last if key is self.key else None  # rows chosen for one step are not kept
         return last
 
@@ -191,7 +186,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         if self.quantization is not None and self.quantization.centre and self.key is None:
             assert new[0] is not None
             assert new[1] is not None
-            self.centre = centre_of(new[0], new[1], self.tokens.new_mask_BQ)
+            self._centre_on(centre_of(new[0], new[1], self.tokens.new_mask_BQ))
         index_B1K = index_BK[:, None]
         kept: list[Rows] = []
         for old, new_BGQD in zip((self.key, self.value), new, strict=True):
@@ -216,30 +211,28 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
             self.key, self.value = (with_more_slots(rows, missing) for rows in (self.key, self.value))
             self.num_slots += missing
             self._held_bytes = None
-        new_BX1D = torch.cat([key_BG1D, value_BG1D], dim=1)
-        if self.centre is not None:
-            new_BX1D = new_BX1D - self.centre.both_BX1D
-        key_BGD, value_BGD = self._turned(new_BX1D)[:, :, 0].chunk(2, dim=1)
-        self.key.write(stage.slot_B, key_BGD)
-        self.value.write(stage.slot_B, value_BGD)
+        self.key.write(stage.slot_B, key_BG1D[:, :, 0], self.key_frame)
+        self.value.write(stage.slot_B, value_BG1D[:, :, 0], self.value_frame)
 
     def _stored(self, rows_BGKD: Tensor, *, is_key: bool) -> Rows:
         if self.bits is None:
             return FloatRows(rows=rows_BGKD.contiguous())
         bits = self.bits.msb_bits if is_key else self.bits.value_bits
-        if self.centre is not None:
-            rows_BGKD = rows_BGKD - (self.centre.key_BG1D if is_key else self.centre.value_BG1D)
-        return PlaneRows.quantize(self._turned(rows_BGKD), bits, two_planes=is_key)
+        frame = self.key_frame if is_key else self.value_frame
+        return PlaneRows.quantize(frame.into(rows_BGKD), bits, two_planes=is_key)
 
     def _restored(self, rows: Rows, dtype: torch.dtype, *, is_key: bool) -> Float[Tensor, "B G C D"]:
         """Stored rows as the model knows them: numbers again, turned back, their mean added."""
-        rows_BGCD = self._turned(rows.dequantize(dtype=dtype))
-        if self.centre is None:
-            return rows_BGCD
-        return rows_BGCD + (self.centre.key_BG1D if is_key else self.centre.value_BG1D)
+        frame = self.key_frame if is_key else self.value_frame
+        return frame.out_of(rows.dequantize(dtype=dtype))
 
-    def _turned(self, rows: Tensor) -> Tensor:
-        return rows if self.turn_DD is None else functional.linear(rows, self.turn_DD)  # it is symmetric
+    def _centre_on(self, centre: Centre) -> None:
+        self.centre = centre
+        self.key_frame, self.value_frame = self._frame(centre.key_BG1D), self._frame(centre.value_BG1D)
+
+    def _frame(self, mean_BG1D: Tensor | None) -> RowFrame:
+        turned = self.quantization is not None and self.quantization.rotate
+        return RowFrame(mean_BG1D=mean_BG1D, turned=turned)
 
     @property
     def num_bytes_held(self) -> int:
@@ -266,7 +259,8 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
                 of_every_tensor(rows, lambda t: t.index_select(0, index_B)) for rows in (self.key, self.value)
             )
             self._step = None
-            self.centre = None if self.centre is None else self.centre.take_sequences(index_B)
+            if self.centre is not None:
+                self._centre_on(self.centre.take_sequences(index_B))
             self._held_bytes = None
 
 

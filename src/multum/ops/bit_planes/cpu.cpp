@@ -1,5 +1,6 @@
 // Quantizes one new row per sequence and group and writes it into its slot of a cache: the row's integers, its packed
-// planes and its scale, bit for bit as `quantize_rows`, `split` and `pack` make them.
+// planes and its scale, bit for bit as `quantize_rows`, `split` and `pack` make them. Before that the row may lose a
+// mean and be turned by a Hadamard matrix (`RowFrame`).
 //
 // Shape letters: B sequences, G groups, D channels. Strides of the cache are in bytes, of the new rows in floats.
 
@@ -17,6 +18,13 @@ struct Place {
   int64_t msb_b, msb_g, msb_c, lsb_b, lsb_g, lsb_c, scale_b, scale_g, msb_bits;
 };
 
+// How rows are changed before: turned or not, address (0 for none) of means in bfloat16, and their strides.
+struct Frame {
+  int64_t turned;
+  const uint16_t* mean;
+  int64_t mean_b, mean_g;
+};
+
 // The call: addresses, strides, sizes; no bits of LSBs where there is one plane.
 struct Call {
   const float* row;
@@ -24,7 +32,38 @@ struct Call {
   const int64_t* slot;
   int64_t batch, groups, slots, width, lsb_bits;
   Place to;
+  Frame frame;
 };
+
+// Times the block-diagonal Hadamard matrix of the width: a block for each power of two in it, the largest first.
+void turn(float* row, int64_t width) {
+  for (int64_t size = 1; width > 0; row += size, width -= size, size = 1) {
+    while (2 * size <= width) size *= 2;
+    for (int64_t half = 1; half < size; half *= 2)
+      for (int64_t i = 0; i < size; i += 2 * half)
+        for (int64_t j = i; j < i + half; ++j) {
+          const float a = row[j], b = row[j + half];
+          row[j] = a + b, row[j + half] = a - b;
+        }
+    const float scale = 1.0f / std::sqrt(static_cast<float>(size));
+    for (int64_t i = 0; i < size; ++i) row[i] *= scale;
+  }
+}
+
+// A row of the call as it is rounded, in memory of its own.
+void load_row(const Call& c, int64_t b, int64_t g, float* to) {
+  std::memcpy(to, c.row + b * c.row_b + g * c.row_g, c.width * sizeof(float));
+  if (c.frame.mean) {
+    const uint16_t* mean = c.frame.mean + b * c.frame.mean_b + g * c.frame.mean_g;
+    for (int64_t d = 0; d < c.width; ++d) {
+      const uint32_t bits = static_cast<uint32_t>(mean[d]) << 16;
+      float value;
+      std::memcpy(&value, &bits, sizeof value);
+      to[d] -= value;
+    }
+  }
+  if (c.frame.turned) turn(to, c.width);
+}
 
 // The least float16 that is not below a positive number, as bits; 0x7c00 and above for what is too large or NaN.
 uint16_t half_not_below(float number) {
@@ -71,6 +110,8 @@ extern "C" int multum_write_row(const Call* call) {
   const Call& c = *call;
   const Place& to = c.to;
   thread_local std::vector<int32_t> q;
+  thread_local std::vector<float> rows;
+  rows.resize(c.batch * c.groups * c.width);
   thread_local std::vector<uint16_t> halves;
   q.resize(c.width);
   halves.resize(c.batch * c.groups);
@@ -79,7 +120,8 @@ extern "C" int multum_write_row(const Call* call) {
   for (int64_t b = 0; b < c.batch; ++b) {
     if (c.slot[b] < 0 || c.slot[b] >= c.slots) return 1;
     for (int64_t g = 0; g < c.groups; ++g) {
-      const float* row = c.row + b * c.row_b + g * c.row_g;
+      float* row = &rows[(b * c.groups + g) * c.width];
+      load_row(c, b, g, row);
       uint32_t top = 0;  // magnitudes are ordered as their bits, NaN above all
       for (int64_t d = 0; d < c.width; ++d) {
         uint32_t pattern;
@@ -95,7 +137,7 @@ extern "C" int multum_write_row(const Call* call) {
   }
   for (int64_t b = 0; b < c.batch; ++b)
     for (int64_t g = 0; g < c.groups; ++g) {
-      const float* row = c.row + b * c.row_b + g * c.row_g;
+      const float* row = &rows[(b * c.groups + g) * c.width];
       const uint16_t half = halves[b * c.groups + g];
       const float scale = half_to_float(half), divisor = half ? scale : 1.0f;
       for (int64_t d = 0; d < c.width; ++d) {

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from multum.core import UserError, invalid
+from multum.ops.bit_planes.frame import PLAIN, RowFrame
 from multum.ops.bit_planes.quantize import LSB_BITS, no_scale
 from multum.ops.native import NativeLibrary, load_native
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 _CALL = Struct("9q")
-"""The C++ struct `Call` up to its `Place`: addresses, strides and sizes."""
+"""The C++ struct `Call` up to its `Place` and its `Frame`: addresses, strides and sizes."""
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 _PLACE = Struct("12q")
 """The C++ struct `Place`: three addresses, strides in bytes of sequences, groups and slots, bits of the first plane."""
@@ -34,12 +35,12 @@ def library() -> NativeLibrary | None:
     return load_native(SOURCE)
 
 
-def write_row(rows: "PlaneRows", slot: Tensor, row: Tensor) -> bool:
+def write_row(rows: "PlaneRows", slot: Tensor, row: Tensor, frame: RowFrame = PLAIN) -> bool:
     """Quantize rows (B, G, D) into slots (B,) of rows (B, G, C, ...); False where the kernel does not take them."""
     if torch.compiler.is_compiling() or not (row.is_cpu and slot.is_cpu and row.dtype in _TYPES):
         return False
-    place = rows.place
-    if place is None or library() is None:
+    place, way = rows.place, frame.place
+    if place is None or way is None or library() is None:
         return False
     wide = row if row.dtype is torch.float32 else row.float()
     row_b, row_g, step = wide.stride()
@@ -53,6 +54,7 @@ def write_row(rows: "PlaneRows", slot: Tensor, row: Tensor) -> bool:
     failed = _function()(
         _CALL.pack(wide.data_ptr(), row_b, row_g, slot.data_ptr(), batch, groups, slots, rows.width, lsb_bits)
         + place
+        + way
     )
     if failed == 1:
         raise no_such_slot(slot, slots)

@@ -1,5 +1,7 @@
 """An orthonormal rotation that spreads a row's outliers over its channels before it is rounded."""
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -32,9 +34,16 @@ def hadamard(
     """
     if width < 1 or width % 4:
         raise invalid("width", "a positive multiple of 4", width)
+    return _hadamard(width, dtype, torch.device("cpu" if device is None else device))
+
+
+@lru_cache(maxsize=16)
+def _hadamard(width: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "D D"]:
+    """Made once; nobody writes into it."""
     powers = [2**bit for bit in range(width.bit_length() - 1, -1, -1) if width & 2**bit]
-    matrix: Tensor = torch.block_diag(*(_power_of_two(power) for power in powers))
-    return matrix.to(device=device, dtype=dtype)
+    with torch.inference_mode(False):  # one that is made in inference mode could not be used outside
+        matrix: Tensor = torch.block_diag(*(_power_of_two(power) for power in powers))
+        return matrix.to(device=device, dtype=dtype)
 
 
 def _power_of_two(width: int) -> Float[Tensor, "D D"]:

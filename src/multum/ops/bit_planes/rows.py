@@ -14,6 +14,7 @@ from torch import Tensor
 
 from multum.core import invalid
 from multum.ops.bit_planes import cpu
+from multum.ops.bit_planes.frame import PLAIN, RowFrame
 from multum.ops.bit_planes.packing import pack, row_bytes, unpack
 from multum.ops.bit_planes.quantize import LSB_BITS, join, quantize_rows, split
 
@@ -118,11 +119,20 @@ class PlaneRows:
             scale=select_rows(self.scale.unsqueeze(-1), index).squeeze(-1),
         )
 
-    def write(self, slot_B: Int[Tensor, " B"], row_BGD: Float[Tensor, "B G D"]) -> None:
-        """Quantize one new row for each sequence and group into a slot, in place; axes are (B, G, C, ...)."""
-        if cpu.write_row(self, slot_B, row_BGD):
+    def write(
+        self, slot_B: Int[Tensor, " B"], row_BGD: Float[Tensor, "B G D"], frame: RowFrame = PLAIN
+    ) -> None:
+        """Quantize one new row for each sequence and group into a slot, in place; axes are (B, G, C, ...).
+
+        Args:
+            slot_B: Where it goes.
+            row_BGD: The rows.
+            frame: How they are changed before.
+        """
+        if cpu.write_row(self, slot_B, row_BGD, frame):
             return
         check_slots(slot_B, self.msb)
+        row_BGD = frame.into(row_BGD[:, :, None])[:, :, 0]
         new = PlaneRows.quantize(row_BGD, self.msb_bits, two_planes=self.lsb is not None)
         batch = torch.arange(len(slot_B), device=slot_B.device)
         self.msb[batch, :, slot_B] = new.msb
@@ -181,9 +191,12 @@ class FloatRows:
         """Copy chosen rows; see `select_rows` for the index."""
         return FloatRows(rows=select_rows(self.rows, index))
 
-    def write(self, slot_B: Int[Tensor, " B"], row_BGD: Float[Tensor, "B G D"]) -> None:
+    def write(
+        self, slot_B: Int[Tensor, " B"], row_BGD: Float[Tensor, "B G D"], frame: RowFrame = PLAIN
+    ) -> None:
         """Put one new row for each sequence and group into a slot, in place; axes are (B, G, C, D)."""
         check_slots(slot_B, self.rows)
+        row_BGD = frame.into(row_BGD[:, :, None])[:, :, 0]
         batch = torch.arange(len(slot_B), device=slot_B.device)
         self.rows[batch, :, slot_B] = row_BGD.to(self.rows.dtype)
 

@@ -237,6 +237,14 @@ struct Ledger {
   int64_t* slot;
 };
 
+// How rows were changed before they were rounded (`RowFrame` of bit_planes): the query is turned alike, the context turned
+// back, and each group's mean value, in bfloat16, added to it.
+struct Frame {
+  int64_t turned;
+  const uint16_t* mean;
+  int64_t mean_b, mean_g;
+};
+
 struct Call {
   const float* query;
   int64_t query_b, query_h;
@@ -250,6 +258,7 @@ struct Call {
   int64_t batch, heads, groups, slots, width, threads;
   double threshold, scale;
   Ledger ledger;
+  Frame frame;
 };
 
 // What is asked for without attention.
@@ -436,6 +445,21 @@ void mix_heads(const Rows& values, const Rows& next, int64_t head, int num, int6
   }
 }
 
+// Times the block-diagonal Hadamard matrix of the width, as in bit_planes.
+void turn(float* row, int64_t width) {
+  for (int64_t size = 1; width > 0; row += size, width -= size, size = 1) {
+    while (2 * size <= width) size *= 2;
+    for (int64_t half = 1; half < size; half *= 2)
+      for (int64_t i = 0; i < size; i += 2 * half)
+        for (int64_t j = i; j < i + half; ++j) {
+          const float a = row[j], b = row[j + half];
+          row[j] = a + b, row[j + half] = a - b;
+        }
+    const float scale = 1.0f / std::sqrt(static_cast<float>(size));
+    for (int64_t i = 0; i < size; ++i) row[i] *= scale;
+  }
+}
+
 // The group's heads, their queries in units of log 2, zero beyond the width, and the queries' sums.
 void load_queries(const Call& c, int64_t b, int64_t g, int64_t padded_width, Scratch& s) {
   s.heads.clear();
@@ -449,6 +473,7 @@ void load_queries(const Call& c, int64_t b, int64_t g, int64_t padded_width, Scr
     const float* from = c.query + b * c.query_b + s.heads[i] * c.query_h;
     float* query = &s.query[i * padded_width];
     for (int64_t d = 0; d < c.width; ++d) query[d] = factor * from[d];
+    if (c.frame.turned) turn(query, c.width);
     Vec sum{};
     for (int64_t d = 0; d < padded_width; d += kLanes) sum += load(query + d);
     s.query_sum[i] = 0.0f;
@@ -531,7 +556,18 @@ void attend_group(const Call& c, int64_t b, int64_t g, float* importance, Scratc
   c.value_rows[b * c.groups + g] = s.list.size();
   for (int64_t i = 0; i < num; ++i) {
     const int64_t head = b * c.heads + s.heads[i];
-    std::memcpy(c.context + head * c.width, &s.output[i * padded_width], c.width * sizeof(float));
+    float* context = c.context + head * c.width;
+    std::memcpy(context, &s.output[i * padded_width], c.width * sizeof(float));
+    if (c.frame.turned) turn(context, c.width);
+    if (c.frame.mean) {
+      const uint16_t* mean = c.frame.mean + b * c.frame.mean_b + g * c.frame.mean_g;
+      for (int64_t d = 0; d < c.width; ++d) {
+        const uint32_t bits = static_cast<uint32_t>(mean[d]) << 16;
+        float value;
+        std::memcpy(&value, &bits, sizeof value);
+        context[d] += value;
+      }
+    }
     if (count == 0) c.flat[head] = 0;
   }
 }

@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 
 from multum.core import UserError, invalid
-from multum.ops.bit_planes import FloatRows, PlaneRows, Rows
+from multum.ops.bit_planes import PLAIN, FloatRows, PlaneRows, RowFrame, Rows
 from multum.ops.native import NativeLibrary, load_native
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 _QUERY, _REST = Struct("3q"), Struct("15q2d4q")
-"""The C++ struct `Call`: the query, two places of rows, then addresses and sizes, threshold and scale, the ledger."""
+"""The C++ struct `Call`: the query, two places of rows, then addresses and sizes, threshold and scale, the ledger; the
+frame comes after."""
 _CHANGING, _CHANGING_AT = Struct("6q"), 27 * 8
 """The part of it from `count` to `context`."""
 _THREADS, _THREADS_AT = Struct("q"), 41 * 8
+_NO_FRAME = PLAIN.place or b""
 _CHOICE = Struct("8q")
 """The C++ struct `Choice`: addresses, strides and sizes."""
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -83,6 +85,7 @@ def decode_attention_cpu(
             batch, heads, groups, slots, width, torch.get_num_threads(), threshold, scale,
             0, 0, 0, 0,
         )
+        + _NO_FRAME
     )  # fmt: skip
     if failed:
         raise invalid("count and group", f"in 0..{slots} and in 0..{groups - 1}", (count, group))
@@ -104,10 +107,12 @@ class PackedCall:
         scale: float,
         total: Tensor | None,
         protected: Tensor | None,
+        frame: RowFrame,
     ) -> None:
         assert key.place is not None
         assert value.place is not None
-        self._alive = key, value, total, protected
+        assert frame.place is not None
+        self._alive = key, value, total, protected, frame
         batch, groups, slots = (key.msb if isinstance(key, PlaneRows) else key.rows).shape[:3]
         self.shape = batch, num_heads, key.width
         self.importance = torch.empty(batch, slots)
@@ -125,6 +130,7 @@ class PackedCall:
             + key.place
             + value.place
             + _REST.pack(0, 0, 0, 0, 0, 0, *outputs, *sizes, threshold, scale, *ledger)
+            + frame.place
         )
         self._run = _functions()[0]
 

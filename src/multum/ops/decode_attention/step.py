@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from multum.core import invalid
-from multum.ops.bit_planes import PlaneRows, Rows
+from multum.ops.bit_planes import PLAIN, PlaneRows, RowFrame, Rows
 from multum.ops.decode_attention import cpu
 from multum.ops.decode_attention.eviction import evict_lowest
 from multum.ops.decode_attention.op import Choice, checked_threshold, decode_attention, is_plain_call
@@ -32,6 +32,8 @@ class DecodeStep:
         total_BC: Cumulative importance in float32; every call adds its own, in place, and chooses the slot that goes
             next (see `evict_lowest`). None: neither.
         protected_BC: Slots that must stay; read at every call.
+        frame: How the values were changed before they were rounded, and the keys turned; queries and contexts are those
+            of rows as they were. A mean of the keys needs no word: it moves all scores of a query alike.
 
     Raises:
         UserError: A threshold for keys without LSBs; a total of another shape or type.
@@ -54,10 +56,11 @@ class DecodeStep:
         scale: float | None = None,
         total_BC: Float[Tensor, "B C"] | None = None,
         protected_BC: Bool[Tensor, "B C"] | None = None,
+        frame: RowFrame = PLAIN,
     ) -> None:
         self.key, self.value, self.num_heads = key, value, num_heads
         self.threshold, self.scale = threshold, scale
-        self.total_BC, self.protected_BC = total_BC, protected_BC
+        self.total_BC, self.protected_BC, self.frame = total_BC, protected_BC, frame
         self.evicted_B: Int[Tensor, " B"] | None = None
         """The slot that goes next, of each sequence; -1 where every slot in use is protected."""
         first = key.msb if isinstance(key, PlaneRows) else key.rows
@@ -71,13 +74,13 @@ class DecodeStep:
                 got = f"{tensor.dtype} of shape {tuple(tensor.shape)}"
                 raise invalid(name, f"{kind} of shape {shape}, a number for each slot", got)
         self._packed: cpu.PackedCall | None = None
-        packs = cpu.takes(key) and cpu.takes(value) and cpu.library() is not None
+        packs = cpu.takes(key) and cpu.takes(value) and frame.place and cpu.library() is not None
         if packs and key.place and value.place and _lies_in_rows(total_BC, protected_BC):
-            self._packed = cpu.PackedCall(key, value, num_heads, limit, factor, total_BC, protected_BC)
+            self._packed = cpu.PackedCall(key, value, num_heads, limit, factor, total_BC, protected_BC, frame)
 
     def __reduce__(self) -> tuple[Any, ...]:  # a copy packs the addresses of its own tensors
         made_of = self.key, self.value, self.num_heads
-        dials = self.threshold, self.scale, self.total_BC, self.protected_BC
+        dials = self.threshold, self.scale, self.total_BC, self.protected_BC, self.frame
         return _made_again, (*made_of, *dials)
 
     def __call__(
@@ -117,7 +120,7 @@ class DecodeStep:
     ) -> DecodeResult:
         """The same in its single steps."""
         result = decode_attention(
-            query_BHD,
+            self.frame.turn(query_BHD),
             self.key,
             self.value,
             count_B,
@@ -131,7 +134,8 @@ class DecodeStep:
         if self.total_BC is not None:
             self.total_BC += result.importance_BC
             self.evicted_B = evict_lowest(self.total_BC, self.protected_BC, count_B)
-        return result
+        context_BHD = self.frame.context_out_of(result.context_BHD, group_BH)
+        return result._replace(context_BHD=context_BHD)
 
     def _fits(
         self,
@@ -173,6 +177,7 @@ def _made_again(
     scale: float | None,
     total_BC: Tensor | None,
     protected_BC: Tensor | None,
+    frame: RowFrame,
 ) -> DecodeStep:
     return DecodeStep(
         key,
@@ -182,6 +187,7 @@ def _made_again(
         scale=scale,
         total_BC=total_BC,
         protected_BC=protected_BC,
+        frame=frame,
     )
 
 
