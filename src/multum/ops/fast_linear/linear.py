@@ -47,10 +47,12 @@ def fast_linear(
     >>> fast_linear(torch.ones(2, 3), torch.ones(4, 3), None).shape
     torch.Size([2, 4])
     """
+    if inputs.numel() <= weight.shape[1]:  # a single row, or none: nothing to be gained, so nothing is asked
+        return functional.linear(inputs, weight, bias)
     tensors = [inputs, weight] if bias is None else [inputs, weight, bias]
     inference = not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
     plain = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
-    plain = plain and inputs.numel() > weight.shape[1] and not torch.is_autocast_enabled("cpu")
+    plain = plain and not torch.is_autocast_enabled("cpu")
     if torch.compiler.is_compiling():  # compilers choose a kernel for linear layers themselves
         return functional.linear(inputs, weight, bias)
     if inference and plain and fast_linears_available():
