@@ -264,10 +264,14 @@ def _draw(results: Results) -> Any:
             label=CASES[case] + (", the default" if case == "our_default" else ""),
         )
     axes.axhline(LOSS_PERCENT, color="#777777", linestyle=":", linewidth=1)
-    axes.set_xscale("log")
+    axes.set_xscale("log", base=2)
     axes.set_yscale("symlog", linthresh=1.0)
+    axes.set_ylim(-0.3, 40)
+    axes.set_xticks([1, 2, 4, 8, 16], labels=["1x", "2x", "4x", "8x", "16x"])
+    axes.set_yticks([0, 0.5, 1, 3, 10, 30], labels=["0", "0.5 %", "1 %", "3 %", "10 %", "30 %"])
+    axes.minorticks_off()
     axes.set_xlabel("bytes of a dense float32 cache over bytes read", color="#777777")
-    axes.set_ylabel("rise of perplexity, %", color="#777777")
+    axes.set_ylabel("rise of perplexity", color="#777777")
     axes.tick_params(colors="#777777")
     for name, spine in axes.spines.items():
         spine.set_visible(name == "bottom")
