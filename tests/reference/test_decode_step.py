@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -87,6 +88,15 @@ def test_framed_step_is_attention_over_rows_as_they_were(name: str, frame: str) 
     torch.testing.assert_close(found.importance_BC, parts.importance_BC, rtol=0, atol=1e-5)
     assert torch.equal(found.flat_BH, parts.flat_BH)
     assert same(ask(copy.deepcopy(step), problem), found)
+
+
+def test_a_copied_frame_reads_its_own_mean() -> None:
+    frame = RowFrame(mean_BG1D=torch.zeros(1, 2, 1, 64).bfloat16(), turned=True)
+    assert frame.place is not None
+    for other in (copy.deepcopy(frame), pickle.loads(pickle.dumps(frame))):
+        assert other.place is not None
+        assert other.place != frame.place
+        assert torch.equal(other.mean_BG1D, frame.mean_BG1D)
 
 
 def test_rows_written_between_two_calls_are_read() -> None:

@@ -6,6 +6,7 @@ Shape legend: B sequences, G groups, K rows, D channels of a row, H query heads.
 from dataclasses import dataclass
 from functools import cached_property
 from struct import Struct
+from typing import Any
 
 import torch
 from jaxtyping import BFloat16, Float, Int
@@ -75,6 +76,9 @@ class RowFrame:
         if not self.mean_BG1D.is_cpu or channel != 1:
             return None
         return _FRAME.pack(self.turned, self.mean_BG1D.data_ptr(), sequence, group)
+
+    def __getstate__(self) -> dict[str, Any]:  # not the address of the mean that was copied
+        return {"mean_BG1D": self.mean_BG1D, "turned": self.turned}
 
 
 PLAIN = RowFrame()

@@ -23,6 +23,9 @@ def hadamard(
         dtype: Type of the matrix.
         device: Where it goes.
 
+    Returns:
+        One matrix for all who ask for the same: not to be written into.
+
     Raises:
         UserError: A width that is no positive multiple of 4.
 
