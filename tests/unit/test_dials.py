@@ -77,6 +77,13 @@ def test_no_cache_dial_turned_is_the_default(writer) -> None:
     assert generation_schedule(writer, CacheDials(), context=50) == default_schedule(writer)
 
 
+def test_a_dial_said_aloud_is_obeyed_though_it_is_the_usual_one(writer) -> None:
+    schedule = generation_schedule(writer, CacheDials(msb_bits=8), context=50)
+    assert schedule.quantization is not None
+    assert schedule.quantization.of_layer(0).msb_bits == 8
+    assert schedule.values is None
+
+
 def test_schedule_is_told_in_a_sentence(writer) -> None:
     dials = CacheDials(keep_ratio=0.5, keep_heads=0.9, keep_values=0.5)
     told = tell_generation_schedule(generation_schedule(writer, dials, context=50), 400)

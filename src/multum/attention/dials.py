@@ -6,7 +6,6 @@ follow the family that suits the model's head (`defaults.py`), and heads, values
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import get_args
 
 from torch import nn
 
@@ -60,12 +59,14 @@ class EncoderDials(Dials):
 class CacheDials(Dials):
     """What a generating model's cache can be told."""
 
-    msb_bits: MsbBits = 8
-    """Bits of a key that every query reads, and of a value. With no dial turned the default for models that generate:
-    every token, keys in 4 bits or 8 where it counts, values in 6, a fifth of them multiplied."""
+    msb_bits: MsbBits | None = None
+    """Bits of a key that every query reads, and of a value; 8 when only others are turned. With no dial turned the
+    default for models that generate: every token, keys in 4 bits or 8 where it counts, values in 6, a fifth of them
+    multiplied."""
 
-    threshold: float = 0.1
-    """Rows whose largest probability stays below this fetch the keys' further 4 bits; 0 never, 1 always."""
+    threshold: float | None = None
+    """Rows whose largest probability stays below this fetch the keys' further 4 bits; 0 never, 1 always; 0.1 when only
+    others are turned."""
 
     full_precision: bool = False
     """Store keys and values as the model computes them, without rounding."""
@@ -156,12 +157,10 @@ def generation_schedule(model: nn.Module, dials: CacheDials, *, context: int) ->
         usual = default_schedule(model)
         assert isinstance(usual, GenerationSchedule)
         return usual
-    if dials.msb_bits not in get_args(MsbBits):
-        raise invalid("msb_bits", f"one of {get_args(MsbBits)}", dials.msb_bits)
     num_layers = len(model_facts(model).layers)
-    bits = ProgressiveQuantization(
-        msb_bits=dials.msb_bits, value_bits=dials.msb_bits, threshold=dials.threshold
-    )
+    msb_bits: MsbBits = 8 if dials.msb_bits is None else dials.msb_bits
+    threshold = 0.1 if dials.threshold is None else dials.threshold
+    bits = ProgressiveQuantization(msb_bits=msb_bits, value_bits=msb_bits, threshold=threshold)
     return GenerationSchedule(
         tokens=None if dials.keep_ratio in (None, 1.0) else linear_cache(num_layers, dials.keep_ratio),
         heads=None if dials.keep_heads is None else linear_heads(num_layers, dials.keep_heads),
