@@ -53,7 +53,7 @@ def sst2_at_half() -> AdaptConfig:
         data=Path("glue_sst2"),
         task="classify",
         schedule=TokenSchedule(
-            keep_ratios=(0.68, 0.68, 0.57, 0.47, 0.29, 0.19), common_tokens=(), score="value"
+            keep_ratios=(0.84, 0.78, 0.59, 0.34, 0.2, 0.15), common_tokens=(), score="value"
         ),
         recovery=RecoveryConfig(
             loop=LoopConfig(num_epochs=1, batch_size=32, rate=LearningRate(peak=1e-4)), anneal_part=0.1
