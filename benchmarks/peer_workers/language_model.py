@@ -45,8 +45,8 @@ class Models:
 
         Args:
             tokens: Windows of one length.
-            num_prompt: Tokens that are not scored; all but the last are read at once. By hqq an even number, for it
-                packs the numbers of two rows into a byte and fails on an odd one.
+            num_prompt: Tokens that are not scored; all but the last are read at once. By hqq a multiple of four,
+                for it packs the numbers of up to four rows into a byte and fails on rows that are left over.
             chunk: Tokens per step after it. A cache with a residual window of `chunk` tokens computes exactly what it
                 computes token by token, because it is emptied after just so many.
             cache: What `_make_cache` takes.
@@ -56,7 +56,7 @@ class Models:
         store = _make_cache(self.model, cache)
         first = num_prompt - 1
         if cache["kind"] == "hqq":
-            first -= first % 2
+            first -= first % 4
         with _press(self.model, press):
             self._step(ids[:, :first], 0, store)
         found, read = [], 0.0

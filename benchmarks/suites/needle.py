@@ -8,43 +8,26 @@ float32 rows, ours keeps rows in two bit planes, so that at equal bytes it holds
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-
 from benchmarks.language_problem import LanguageProblem, language_peer, language_problem
 from benchmarks.peers import ENVIRONMENTS
 from benchmarks.registry import Case, Figure, Setting, Suite
 from benchmarks.schema import Check, Results
-from multum.attention import prune
 from multum.attention.cache_schedule import CacheSchedule
+from multum.attention.needle import FACTS, NUM_ANSWER_TOKENS, ROWS_BEHIND, Needle, ask, hide_needle, is_right
 from multum.attention.quantization_schedule import ProgressiveQuantization
 from multum.attention.sparse_schedule import GenerationSchedule
 from multum.core import say
 from multum.cost import Latency
 
 CONTEXT, NUM_DEPTHS = 4096, 10
-FACTS = (("Lisbon", "7314"), ("Oslo", "5926"))
-SENTENCE, QUESTION = " The secret number of {city} is {number} . ", " The secret number of {city} is"
-NUM_ANSWER_TOKENS = 8
 BUDGETS = (0.2, 0.1)
 """Bytes that the compressed cache may hold, as parts of a dense float32 cache."""
-OBSERVED_ROWS = 64
+OBSERVED_ROWS = ROWS_BEHIND
 """Rows at the end of the text whose attention decides, for SnapKV (its default) and for ours."""
 BITS = ProgressiveQuantization(msb_bits=6, value_bits=6, threshold=0.1, rotate=True, centre=True)
 KVPRESS = ENVIRONMENTS["kvpress"]
 
 Readings = Mapping[str, Latency | float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Needle:
-    """One text with a fact in it, and the question."""
-
-    context: list[int]
-    """Tokens of the text."""
-    question: list[int]
-    """Tokens that the answer should follow."""
-    answer: str
-    """What must stand in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +41,7 @@ class NeedleProblem:
 
     def holds(self, needle: Needle, answer: list[int]) -> bool:
         """Whether the answer has the fact."""
-        text: str = self.language.language.tokenizer.decode(answer)
-        return needle.answer in text
+        return is_right(self.language.language, needle, answer)
 
     @property
     def row_bytes(self) -> int:
@@ -72,24 +54,13 @@ class NeedleProblem:
 def _prepare(setting: Setting) -> NeedleProblem:
     length, depths, facts = (CONTEXT, NUM_DEPTHS, FACTS) if not setting.quick else (512, 2, FACTS[:1])
     language = language_problem(setting, num_tokens=length * len(facts))
+    tokenizer, texts = language.language.tokenizer, language.tokens[0].split(length)
     needles = [
-        _needle(language, number * length, length, depth / max(1, depths - 1), *fact)
-        for number, fact in enumerate(facts)
+        hide_needle(tokenizer, text.tolist(), depth=depth / max(1, depths - 1), fact=fact)
+        for text, fact in zip(texts, facts, strict=True)
         for depth in range(depths)
     ]
     return NeedleProblem(language=language, needles=tuple(needles))
-
-
-def _needle(
-    language: LanguageProblem, start: int, length: int, depth: float, city: str, number: str
-) -> Needle:
-    """Put a fact into a text, at a depth from 0 (its beginning) to 1 (before the observed rows)."""
-    tokenizer = language.language.tokenizer
-    sentence = tokenizer(SENTENCE.format(city=city, number=number))["input_ids"]
-    question = tokenizer(QUESTION.format(city=city))["input_ids"]
-    text = language.tokens[0, start : start + length - len(sentence)].tolist()
-    place = round(depth * (len(text) - OBSERVED_ROWS))
-    return Needle(context=text[:place] + sentence + text[place:], question=question, answer=number)
 
 
 def schedule_for(budget: float, num_layers: int, width: int = 64) -> GenerationSchedule:
@@ -101,28 +72,12 @@ def schedule_for(budget: float, num_layers: int, width: int = 64) -> GenerationS
     return GenerationSchedule(tokens=tokens, quantization=BITS)
 
 
-def _answer_of_ours(
-    problem: NeedleProblem, needle: Needle, schedule: GenerationSchedule
-) -> tuple[list[int], int]:
-    """The greedy answer, and the bytes held when the question comes."""
-    model, found = problem.language.model, []
-    with torch.inference_mode(), prune(model, schedule) as run:
-        cache = run.new_cache()
-        model(torch.tensor([needle.context]), past_key_values=cache, logits_to_keep=1)
-        held = cache.num_bytes_held
-        tokens = torch.tensor([needle.question])
-        for _ in range(NUM_ANSWER_TOKENS):
-            tokens = model(tokens, past_key_values=cache, logits_to_keep=1).logits[:, -1:].argmax(-1)
-            found.append(int(tokens))
-    return found, held
-
-
 def _check(problem: NeedleProblem) -> Check:
     """The dense model knows the answer, and ours holds no more bytes than it may."""
     if not KVPRESS.installed:
         return Check.holds(False, f"kvpress is not installed; {KVPRESS.remedy}")
     needle, layers = problem.needles[0], problem.language.model.config.num_hidden_layers
-    _, held = _answer_of_ours(problem, needle, schedule_for(BUDGETS[-1], layers))
+    held = ask(problem.language.model, needle, schedule_for(BUDGETS[-1], layers)).bytes_held
     allowed = BUDGETS[-1] * len(needle.context) * problem.row_bytes
     return Check.holds(held <= allowed, f"ours holds {held} bytes of {allowed:.0f}")
 
@@ -139,8 +94,8 @@ def _run(problem: NeedleProblem, setting: Setting) -> Readings:
                 press = {"kind": "SnapKVPress", "compression_ratio": 1 - budget, "window_size": OBSERVED_ROWS}
                 answer = peer.call("answer", cache={"kind": "dynamic"}, press=press, **asked)
                 found.setdefault(f"snapkv_{budget}", []).append(problem.holds(needle, answer["tokens"]))
-                tokens, _ = _answer_of_ours(problem, needle, schedule_for(budget, layers))
-                found.setdefault(f"ours_{budget}", []).append(problem.holds(needle, tokens))
+                ours = ask(problem.language.model, needle, schedule_for(budget, layers)).tokens
+                found.setdefault(f"ours_{budget}", []).append(problem.holds(needle, ours))
             say(", ".join(f"{name} {sum(hits)}/{len(hits)}" for name, hits in found.items()))
     return {f"{name}.recall": sum(hits) / len(hits) for name, hits in found.items()}
 

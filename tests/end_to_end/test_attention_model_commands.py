@@ -180,6 +180,12 @@ def test_evaluate_measures_each_task(
     assert perplexity["dense"] > 1
     assert perplexity["saved"] > 2
     assert perplexity["saved_what"] == "cache bytes read"
+    window[1], window[3] = "needle", "96"
+    needle = told(capsys, "evaluate", str(tmp_path / "text.txt"), *window, *half)
+    assert needle["num_texts"] == 4
+    assert needle["dense"] == needle["pruned"] == 0  # a network of random weights has learned nothing
+    assert needle["saved"] > 2
+    assert needle["saved_what"] == "cache bytes held"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """`multum attention evaluate`, as a plain function over a frozen configuration: what pruning costs on your own data.
 
-Four tasks: similarity of sentence pairs against people's scores, classes of labelled sentences, passages found by
-their first sentence, and the perplexity of a language model on a text that it is fed token by token.
+Five tasks: similarity of sentence pairs against people's scores, classes of labelled sentences, passages found by
+their first sentence, the perplexity of a language model on a text that it is fed token by token, and whether it still
+knows a fact that stood somewhere in a long text.
 """
 
 import re
@@ -13,14 +14,17 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from multum.attention.cache_schedule import CacheSchedule
+from multum.attention.decoders import find_decoder
 from multum.attention.dials import CacheDials, EncoderDials, encoder_schedule, generation_schedule
 from multum.attention.embedding import SentenceEncoder, pruning_or_not
 from multum.attention.language_model import LanguageModel
 from multum.attention.model_heads import rule_for
+from multum.attention.needle import FACTS, ask, hide_needle, is_right
 from multum.attention.perplexity import TeacherForced, teacher_forced
 from multum.attention.recovery_scores import make_clozes, rank_of_own, recall_at_1
 from multum.attention.run_command import load_with_head
-from multum.attention.sparse_schedule import EncoderSchedule
+from multum.attention.sparse_schedule import EncoderSchedule, GenerationSchedule
 from multum.core import invalid, require_module, say, track
 from multum.data import (
     SentencePair,
@@ -32,8 +36,8 @@ from multum.data import (
     smollm2_file,
 )
 
-EvaluationTask = Literal["pairs", "labels", "passages", "perplexity"]
-"""STS-B, SST-2, passages of a text, and a text's perplexity."""
+EvaluationTask = Literal["pairs", "labels", "passages", "perplexity", "needle"]
+"""STS-B, SST-2, passages of a text, a text's perplexity, and a fact hidden in it."""
 Split = Literal["train", "dev", "test"]
 SENTENCE_END = re.compile(r"(?<=\w)([.!?])\s")
 """Where a sentence of plain text ends; WikiText has a space there already, by which sentences are told apart."""
@@ -49,16 +53,17 @@ class EvaluateConfig(EncoderDials, CacheDials):
 
     data: Path
     """Folder of STS-B (pairs) or SST-2 (labels); folder of WikiText-2, or a text file with a paragraph on each line
-    (passages, perplexity)."""
+    (passages, perplexity, needle)."""
 
     task: EvaluationTask = "pairs"
-    """What is measured: Spearman's correlation, accuracy, part of passages found first, or perplexity."""
+    """What is measured: Spearman's correlation, accuracy, part of passages found first, perplexity, or part of hidden
+    facts recalled."""
 
     split: Split = "test"
     """Which part of a folder of data."""
 
     model: Path | None = None
-    """Model folder, with a classification head for labels, or for perplexity a language model or GGUF file;
+    """Model folder, with a classification head for labels, or for perplexity and needle a language model or GGUF file;
     all-MiniLM-L6-v2 or SmolLM2-135M-Instruct when left alone."""
 
     num_texts: int | None = None
@@ -68,10 +73,10 @@ class EvaluateConfig(EncoderDials, CacheDials):
     """Shorter paragraphs are left out of passages."""
 
     window: int = 1024
-    """Tokens of a window of text for perplexity; its second half is scored."""
+    """Tokens of a window of text: for perplexity its second half is scored, for needle a fact is hidden in it."""
 
     num_windows: int = 4
-    """Windows of text for perplexity, from the beginning on."""
+    """Windows of text, from the beginning on; for needle each with its fact deeper than the one before."""
 
     batch: int = 16
     """Texts at once."""
@@ -101,7 +106,7 @@ class Evaluated:
     saved: float
     """How many times less of `saved_what`."""
     saved_what: str
-    """Tokens worked on, or bytes of the cache read."""
+    """Tokens worked on, or bytes of the cache read or held."""
     lsb_rate: float | None = None
     """Part of a cache's query rows that fetched the second plane; None for an encoder."""
 
@@ -112,7 +117,13 @@ def evaluate(config: EvaluateConfig) -> Evaluated:
     Raises:
         UserError: Bad data, a model that does not fit the task, a bad schedule.
     """
-    tasks = {"pairs": _pairs, "labels": _labels, "passages": _passages, "perplexity": _perplexity}
+    tasks = {
+        "pairs": _pairs,
+        "labels": _labels,
+        "passages": _passages,
+        "perplexity": _perplexity,
+        "needle": _needle,
+    }
     return tasks[config.task](config)
 
 
@@ -197,18 +208,8 @@ def _accuracy(
 
 
 def _perplexity(config: EvaluateConfig) -> Evaluated:
-    language = LanguageModel.load(config.model or smollm2_file())
-    if config.window > language.max_tokens:
-        raise invalid("window", f"at most {language.max_tokens}, the model's limit", config.window)
-    ids_N = language.tokenizer("\n".join(_paragraphs(config)), return_tensors="pt", verbose=False)[
-        "input_ids"
-    ][0]
-    count = min(config.num_windows, len(ids_N) // config.window)
-    if count == 0:
-        remedy = "give a longer text or a smaller window"
-        raise invalid("the text", f"at least {config.window} tokens long", len(ids_N), remedy)
-    windows_BN = ids_N[: count * config.window].view(count, config.window)
-    schedule = generation_schedule(language.model, config, context=config.window)
+    language, windows_BN, schedule = _windows(config)
+    count = len(windows_BN)
     say(f"feeding {count} windows of {config.window} tokens, densely and pruned")
     dense = _scored(language.model, windows_BN, None)
     pruned = _scored(language.model, windows_BN, schedule)
@@ -220,6 +221,50 @@ def _perplexity(config: EvaluateConfig) -> Evaluated:
         saved=sum(it.dense_bytes_per_token for it in pruned) / sum(it.bytes_read_per_token for it in pruned),
         saved_what="cache bytes read",
         lsb_rate=sum(it.lsb_rate for it in pruned) / count,
+    )
+
+
+def _windows(config: EvaluateConfig) -> tuple[LanguageModel, torch.Tensor, GenerationSchedule]:
+    """A language model, windows of the text as its tokens, and what its cache may keep of them."""
+    language = LanguageModel.load(config.model or smollm2_file())
+    if config.window > language.max_tokens:
+        raise invalid("window", f"at most {language.max_tokens}, the model's limit", config.window)
+    ids_N = language.tokenizer("\n".join(_paragraphs(config)), return_tensors="pt", verbose=False)[
+        "input_ids"
+    ][0]
+    count = min(config.num_windows, len(ids_N) // config.window)
+    if count == 0:
+        remedy = "give a longer text or a smaller window"
+        raise invalid("the text", f"at least {config.window} tokens long", len(ids_N), remedy)
+    schedule = generation_schedule(language.model, config, context=config.window)
+    return language, ids_N[: count * config.window].view(count, config.window), schedule
+
+
+def _needle(config: EvaluateConfig) -> Evaluated:
+    language, windows_BN, schedule = _windows(config)
+    count = len(windows_BN)
+    needles = [
+        hide_needle(language.tokenizer, window_N.tolist(), depth=number / max(1, count - 1), fact=fact)
+        for number, window_N in enumerate(windows_BN)
+        for fact in FACTS
+    ]
+    say(f"asking for {len(needles)} facts hidden in {config.window} tokens, densely and pruned")
+    everything = GenerationSchedule(
+        tokens=CacheSchedule(keep_ratios=(1.0,) * find_decoder(language.model).num_layers)
+    )
+    recall, held = [], []
+    for name, plan in (("dense", everything), ("pruned", schedule)):
+        found = [ask(language.model, needle, plan) for needle in track(needles, name)]
+        right = [is_right(language, needle, it.tokens) for needle, it in zip(needles, found, strict=True)]
+        recall.append(sum(right) / len(right))
+        held.append(sum(it.bytes_held for it in found))
+    return Evaluated(
+        measure="hidden facts recalled",
+        dense=recall[0],
+        pruned=recall[1],
+        num_texts=len(needles),
+        saved=held[0] / held[1],
+        saved_what="cache bytes held",
     )
 
 

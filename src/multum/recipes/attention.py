@@ -142,13 +142,25 @@ def smollm2_perplexity() -> EvaluateConfig:
     return EvaluateConfig(data=Path("WIKITEXT2"), task="perplexity")
 
 
+def smollm2_needle() -> EvaluateConfig:
+    """A fact hidden at ten depths of 4,096 tokens: does the pruned cache still have it when the question comes?
+
+    Command: `multum attention evaluate WIKITEXT2 --recipe smollm2_needle`.
+    Paper: none; the paper measures perplexity, which hardly notices one lost sentence.
+    Expected: recall of the dense and of the pruned model, and how many times fewer bytes the cache holds; about twenty
+    minutes of one core. Beside SnapKV at equal bytes it is measured by the suite benchmarks/suites/needle.py
+    (`attention.needle_4096_recall`).
+    """
+    return EvaluateConfig(data=Path("WIKITEXT2"), task="needle", window=4096, num_windows=10)
+
+
 def a_quarter_of_the_cache() -> GenerateConfig:
     """A language model that writes with a quarter of its cache, keys read in 8 bits.
 
     Command: `multum attention generate "Why is the sea salt?" --recipe a_quarter_of_the_cache`.
     Paper: 3.8x fewer tokens on GPT-2, with 6 to 8 bits read.
-    Expected: the text, and an order of magnitude fewer bytes read for each token once the prompt is long; short
-    prompts are all within the 36 rows that are never pruned.
+    Expected: the setting of `attention.decode_2048_keep25_msb8_vs_sdpa`; the text, and an order of magnitude fewer
+    bytes read for each token once the prompt is long; short prompts are all within the 36 rows that are never pruned.
     """
     return GenerateConfig(prompt="Why is the sea salt?", keep_ratio=0.25, msb_bits=8)
 
