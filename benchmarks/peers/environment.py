@@ -132,7 +132,7 @@ ENVIRONMENTS = {
         PeerEnvironment(
             name="turboquant",
             about="a TurboQuant cache",
-            requirements=("turboquant==0.2.0",),
+            requirements=("turboquant==0.2.0", "numpy==2.3.5"),  # it calls what numpy 2.4 took away
             packages=("turboquant", "transformers"),
         ),
         PeerEnvironment(
