@@ -7,12 +7,14 @@ the development parts; the test parts are only read here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from benchmarks.places import ROOT, data_folder
+from benchmarks.recovery_curve import milder_losses
 from benchmarks.registry import Case, Figure, Setting, Suite
 from benchmarks.schema import Check
 from multum.attention import (
@@ -109,6 +111,7 @@ def _run_sst2(runs: list[Trained], setting: Setting) -> Readings:
     sentences = read_sst2(data_folder("glue_sst2"), "test")
     sentences = sentences[:QUICK_TEXTS] if setting.quick else sentences
     readings: dict[str, float] = {}
+    curves: list[dict[str, float]] = []
     for run in runs:
         seed, schedule = run.config.recovery.loop.seed, run.schedule
         dense, longer, tuned = (
@@ -125,12 +128,22 @@ def _run_sst2(runs: list[Trained], setting: Setting) -> Readings:
             "delta_bytes": load_delta(run.folder).num_bytes,
             "num_train_sentences": run.config.num_texts or 0,
         }
+        curves.append(
+            milder_losses(
+                schedule,
+                readings[f"seed_{seed}.dense_longer_accuracy"],
+                pruned_only=partial(dense.accuracy, sentences),
+                tuned=partial(tuned.accuracy, sentences),
+                reduction=partial(reached_reduction, lengths=lengths),
+            )
+        )
     losses = [
         100 * (readings[f"{name}.dense_longer_accuracy"] - readings[f"{name}.tuned_accuracy"])
         for name in (f"seed_{run.config.recovery.loop.seed}" for run in runs)
     ]
     spread = torch.tensor(losses).std(correction=1).item() if len(losses) > 1 else 0.0
-    return {**readings, "loss_points": sum(losses) / len(losses), "loss_points_spread": spread}
+    mean_curve = {name: sum(it[name] for it in curves) / len(curves) for name in curves[0]}
+    return {**readings, **mean_curve, "loss_points": sum(losses) / len(losses), "loss_points_spread": spread}
 
 
 def _run_stsb(runs: list[Trained], setting: Setting) -> Readings:
@@ -154,8 +167,15 @@ def _run_stsb(runs: list[Trained], setting: Setting) -> Readings:
         "token_reduction": reduction,
         "delta_bytes": load_delta(run.folder).num_bytes,
     }
-    loss = 100 * (max(readings["dense_spearman"], readings["dense_longer_spearman"]) - recovered)
-    return {**readings, **_curve(run.folder), "loss_points": loss}
+    best = max(readings["dense_spearman"], readings["dense_longer_spearman"])
+    milder = milder_losses(
+        schedule,
+        best,
+        pruned_only=lambda plan: pair_correlation(dense, pairs, plan)[0],
+        tuned=lambda plan: pair_correlation(tuned, pairs, plan)[0],
+        reduction=lambda plan: pair_correlation(tuned, pairs, plan)[1],
+    )
+    return {**readings, **_curve(run.folder), **milder, "loss_points": 100 * (best - recovered)}
 
 
 def _curve(folder: Path) -> dict[str, float]:
