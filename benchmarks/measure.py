@@ -45,16 +45,16 @@ def measure_suite(
     Args:
         suite: The suite.
         setting: How to measure.
-        names: Cases to measure; the others keep what the result file says, if it comes from the same
-            machine and
-            setting. All when empty.
+        names: Cases to measure; the others keep what the result file says, if it comes from the same setting and,
+            unless the suite counts only, the same machine. All when empty.
         resume: Keep the cases that an interrupted measurement has finished.
 
     Returns:
         The results, including cases kept from the file.
 
     Raises:
-        UserError: When the setting does not fit the suite, or a part cannot be combined with the file.
+        UserError: When the setting does not fit the suite, a part cannot be combined with the file, or a suite that
+            counts only has measured a time.
     """
     cases = suite.choose(names)
     source = provenance(seed=setting.seed, device=setting.device)
@@ -68,7 +68,7 @@ def measure_suite(
     key = {"suite": suite.name, "setting": to_dict(setting), **{k: source[k] for k in ("git", "versions")}}
     folder = RUNS / f"{suite.name}-{setting.device}{'-quick' if setting.quick else ''}"
     with Run.open(folder, key, resume=resume, overwrite=not resume, seed=setting.seed) as run:
-        measured = [_stage(run, case, setting) for case in cases]
+        measured = [_stage(run, case, suite, setting, source) for case in cases]
         by_name = {case.name: case for case in (*kept, *measured)}
         results = Results(
             suite=suite.name,
@@ -144,10 +144,17 @@ def _amount(reading: Reading) -> float:
     return reading.median_seconds if isinstance(reading, Latency) else float(reading)
 
 
-def _stage(run: Run, case: Case, setting: Setting) -> CaseResult:
+def _stage(run: Run, case: Case, suite: Suite, setting: Setting, source: Mapping[str, Any]) -> CaseResult:
+    def measured() -> dict[str, Any]:
+        result = measure_case(case, setting)
+        if suite.counts_only and any(isinstance(it, Latency) for it in result.readings.values()):
+            raise UserError(f"{suite.name} counts only, and its case {case.name} measured a time")
+        commit = str((source["git"] or {}).get("commit") or "")
+        return to_dict(replace(result, commit=commit, machine=source["device_name"]))
+
     if case.name not in run.stages:
         say(f"measuring {case.name}: {case.about}")
-    result = from_dict(CaseResult, run.stage(case.name, lambda: to_dict(measure_case(case, setting))))
+    result = from_dict(CaseResult, run.stage(case.name, measured))
     if not result.check.passed:
         say(f"{case.name}: {CHECK_FAILED}: {result.check.detail}; it gets no number")
     return result
@@ -161,12 +168,9 @@ def _kept_cases(
     if not path.exists():
         return ()
     old = read_results(path)
-    here = (setting.num_threads, setting.seed, source["cpu"], source["device_name"], source["versions"])
-    there = (
-        old.num_threads,
-        old.seed,
-        *(old.provenance.get(key) for key in ("cpu", "device_name", "versions")),
-    )
+    keys = ("versions",) if suite.counts_only else ("cpu", "device_name", "versions")
+    here = (setting.num_threads, setting.seed, *(source[key] for key in keys))
+    there = (old.num_threads, old.seed, *(old.provenance.get(key) for key in keys))
     if here != there:
         raise UserError(
             f"{path.name} comes from another machine or setting; measure all cases, without --case"

@@ -202,6 +202,10 @@ class Suite:
     peers: tuple[str, ...] = ()
     """Environments of `benchmarks.peers` that its cases use; their versions stand in the results."""
 
+    counts_only: bool = False
+    """Whether it measures no time, only counts and scores, which are the same on any machine: a case measured on
+    another one may stay in the file. A case of such a suite that reads a clock is refused."""
+
     num_threads: int = 1
     """Threads of torch."""
 

@@ -102,6 +102,12 @@ class CaseResult:
     measured: str = ""
     """When, in UTC."""
 
+    commit: str = ""
+    """At which commit; empty in files of before this was written down."""
+
+    machine: str = ""
+    """On which device; likewise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:

@@ -115,6 +115,7 @@ SUITE = Suite(
     about="A fact hidden in 4,096 tokens of WikiText, ours against SnapKV at equal bytes",
     num_threads=2,
     peers=("kvpress",),
+    counts_only=True,
     cases=(
         Case(
             name="needle_4096",

@@ -291,6 +291,7 @@ SUITE = Suite(
     name="perplexity",
     about="SmolLM2-135M on WikiText-2: perplexity against bytes of cache read, ours and other people's",
     peers=("caches", "turboquant", "kvpress"),
+    counts_only=True,
     cases=(
         Case(
             name="ours",

@@ -240,6 +240,7 @@ def _figure(name: str, case: str, how: str, peer: str, goal_max: float | None) -
 SUITE = Suite(
     name="recovery",
     about="Accuracy recovery: pruned and tuned MiniLM against the dense one, on SST-2, STS-B and WikiText-2 passages",
+    counts_only=True,
     cases=(
         Case(
             name="sst2",

@@ -157,6 +157,29 @@ def test_cases_of_different_settings_are_not_mixed() -> None:
         measure_suite(suite, Setting(seed=1), names=("b",))
 
 
+def test_counts_of_another_machine_stay_and_times_do_not(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = suite_of(counting("a"), counting("b"))
+    measure_suite(suite, Setting())
+    here = measure.provenance()
+    monkeypatch.setattr(measure, "provenance", lambda **_: {**here, "device_name": "another"})
+    with pytest.raises(UserError, match="another machine or setting"):
+        measure_suite(suite, Setting(), names=("b",))
+    results = measure_suite(replace(suite, counts_only=True), Setting(), names=("b",))
+    assert [case.machine for case in results.cases] == [here["device_name"], "another"]
+    assert {case.commit for case in results.cases} == {here["git"]["commit"] or ""}
+
+
+def test_suite_that_only_counts_refuses_a_time() -> None:
+    timed = replace(
+        counting(),
+        run=lambda prepared, setting: setting.times({"ours": lambda: None, "theirs": lambda: None}),
+    )
+    with pytest.raises(UserError, match="tiny counts only, and its case counting measured a time"):
+        measure_suite(replace(suite_of(timed), counts_only=True), QUICK)
+
+
 def test_interrupted_measurement_continues_on_request() -> None:
     calls: list[str] = []
 
