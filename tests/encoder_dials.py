@@ -10,7 +10,7 @@ from small_encoders import make_encoder
 
 TOKENS = TokenSchedule(keep_ratios=(1.0, 0.7, 0.7, 0.3))
 HEADS = HeadSchedule(keep_ratios=(1.0, 0.75, 0.75, 0.5))
-COMMON = TokenSchedule(keep_ratios=(0.7, 0.7, 0.4, 0.3), common_tokens=tuple(range(40, 4, -1)), window=5)
+COMMON = TokenSchedule(keep_ratios=(0.7, 0.7, 0.4, 0.3), spare_tokens=tuple(range(40, 4, -1)), window=5)
 VALUES = ValueSchedule(keep_ratios=(0.6, 1.0, 0.3, 0.1))
 BITS = StaticQuantization(query_bits=8, key_bits=6, value_bits=5)
 DIALS: dict[str, EncoderSchedule] = {

@@ -2,12 +2,14 @@
 
 Every cache reads the same text once; then all of them generate a few tokens in turn, round after round, each going on
 where it stopped, so that all are timed at the same lengths. transformers' caches run as shipped and over the same
-linear layers as ours; the quantized ones and llama.cpp run in environments of their own.
+linear layers as ours; the quantized ones and llama.cpp run in environments of their own. Weights are rounded to int8
+once, before any clock runs.
 """
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,10 +21,11 @@ from benchmarks.perplexity_dials import AT_ONE_PERCENT, OUR_CACHES
 from benchmarks.registry import Case, Figure, Setting, Suite
 from benchmarks.schema import Check, Results
 from multum.attention import prune
+from multum.attention.generation_run import GenerationRun
 from multum.attention.sparse_schedule import GenerationSchedule
 from multum.cost import Latency
 from multum.data import smollm2_file
-from multum.ops import fast_linears, int8_linears
+from multum.ops import fast_linears, int8_linears_
 
 CONTEXT, NUM_NEW = 4096, 16
 """Mean length of the context while it is timed, and tokens of one reading."""
@@ -38,6 +41,10 @@ Readings = Mapping[str, Latency | float]
 Linears = Callable[[Any], contextlib.AbstractContextManager[object]]
 
 
+def _as_shipped(model: Any) -> contextlib.AbstractContextManager[object]:  # noqa: ARG001 - one of `Linears`
+    return contextlib.nullcontext()
+
+
 @dataclass(kw_only=True)
 class Stream:
     """One cache in use: everything written so far, and how to write more."""
@@ -50,8 +57,10 @@ class Stream:
     """What it generates from; None for ours until it has read."""
     schedule: GenerationSchedule | None = None
     """Ours; None for a cache of transformers."""
-    linears: Linears = field(default=lambda _: contextlib.nullcontext())
+    linears: Linears = _as_shipped
     """What computes the linear layers."""
+    run: GenerationRun | None = None
+    """What ours did in the last reading."""
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
@@ -59,8 +68,8 @@ class Stream:
         with torch.inference_mode(), contextlib.ExitStack() as stack:
             stack.enter_context(self.linears(self.model))
             if self.schedule is not None:
-                run = stack.enter_context(prune(self.model, self.schedule))
-                self.cache = run.new_cache() if self.cache is None else self.cache
+                self.run = stack.enter_context(prune(self.model, self.schedule))
+                self.cache = self.run.new_cache() if self.cache is None else self.cache
             yield
 
     def read(self) -> "Stream":
@@ -83,6 +92,27 @@ class Stream:
         new: list[int] = longer[0, self.ids.shape[1] :].tolist()
         self.ids = longer
         return new
+
+    def floor(self) -> dict[str, float]:
+        """Bytes that a token of ours has to read, and how many times more they are with a dense float32 cache."""
+        assert self.run is not None
+        weights, ours = _weight_bytes(self.model), self.run.bytes_read_per_token
+        dense = self.run.dense_bytes_read_per_token
+        return {
+            "weight_bytes_per_token": weights,
+            "cache_bytes_per_token": ours,
+            "dense_cache_bytes_per_token": dense,
+            "bytes_ratio": (weights + dense) / (weights + ours),
+        }
+
+
+def _weight_bytes(model: Any) -> float:
+    """Bytes of all weights, but of an embedding that is only looked up and shares nothing with the output layer."""
+    looked_up = model.get_input_embeddings().weight
+    tensors = {id(it): it for it in (*model.parameters(), *model.buffers())}
+    if all(it is not looked_up for it in model.get_output_embeddings().parameters()):
+        del tensors[id(looked_up)]
+    return float(sum(it.numel() * it.element_size() for it in tensors.values()))
 
 
 def _prepare(setting: Setting) -> LanguageProblem:
@@ -129,18 +159,22 @@ def _prompt(problem: LanguageProblem) -> torch.Tensor:
     return problem.tokens[:, : problem.tokens.shape[1] - MOST_READINGS * NUM_NEW // 2]
 
 
-def _ours(problem: LanguageProblem, linears: Linears) -> Stream:
+def _ours(problem: LanguageProblem, linears: Linears = _as_shipped) -> Stream:
     schedule = OUR_CACHES[AT_ONE_PERCENT]
     return Stream(
         model=problem.model, ids=_prompt(problem), cache=None, schedule=schedule, linears=linears
     ).read()
 
 
-def _theirs(problem: LanguageProblem, cache: Any, linears: Linears | None = None) -> Stream:
-    stream = Stream(model=problem.model, ids=_prompt(problem), cache=cache)
-    if linears is not None:
-        stream.linears = linears
-    return stream.read()
+def _theirs(problem: LanguageProblem, cache: Any, linears: Linears = _as_shipped) -> Stream:
+    return Stream(model=problem.model, ids=_prompt(problem), cache=cache, linears=linears).read()
+
+
+def _in_int8(problem: LanguageProblem) -> LanguageProblem:
+    """The same with the weights of all linear layers in int8, the output layer's too."""
+    model = copy.deepcopy(problem.model)
+    int8_linears_(model, output_layer=True)
+    return replace(problem, language=replace(problem.language, model=model))
 
 
 def _run_transformers(problem: LanguageProblem, setting: Setting) -> Readings:
@@ -151,7 +185,8 @@ def _run_transformers(problem: LanguageProblem, setting: Setting) -> Readings:
         "static_same_linears": _theirs(problem, _static(problem), fast_linears),
         OURS: _ours(problem, fast_linears),
     }
-    return _with_speeds(setting.times({name: stream.write for name, stream in streams.items()}))
+    times = setting.times({name: stream.write for name, stream in streams.items()})
+    return _with_speeds(times) | streams[OURS].floor()
 
 
 def _run_quantized(problem: LanguageProblem, setting: Setting) -> Readings:
@@ -167,15 +202,17 @@ def _run_quantized(problem: LanguageProblem, setting: Setting) -> Readings:
 
 
 def _run_int8(problem: LanguageProblem, setting: Setting) -> Readings:
+    rounded = _in_int8(problem)
     streams = {
-        "dynamic_int8_linears": _theirs(problem, _dynamic(problem), int8_linears),
-        OURS: _ours(problem, int8_linears),
+        "dynamic_int8_linears": _theirs(rounded, _dynamic(rounded)),
+        OURS: _ours(rounded),
     }
-    return _with_speeds(setting.times({name: stream.write for name, stream in streams.items()}))
+    times = setting.times({name: stream.write for name, stream in streams.items()})
+    return _with_speeds(times) | streams[OURS].floor()
 
 
 def _run_llama(problem: LanguageProblem, setting: Setting) -> Readings:
-    ours = _ours(problem, int8_linears)
+    ours = _ours(_in_int8(problem))
     prompt = _prompt(problem)[0].tolist()
     with Peer(ENVIRONMENTS["llama_cpp"], "llama_cpp", num_threads=setting.num_threads) as peer:
         for cache in LLAMA_CACHES:
@@ -191,7 +228,7 @@ def _llama_call(peer: Peer, cache: str) -> Callable[[], object]:
     return lambda: peer.call("generate", cache=cache, num_tokens=NUM_NEW)
 
 
-def _with_speeds(times: Mapping[str, Latency]) -> Readings:
+def _with_speeds(times: Mapping[str, Latency]) -> dict[str, Latency | float]:
     """Readings, with tokens per second beside them."""
     speeds = {f"{name}.tokens_per_second": NUM_NEW / it.median_seconds for name, it in times.items()}
     return {**times, **speeds}
@@ -263,7 +300,7 @@ SUITE = Suite(
             id="attention.generate_4096_int8_vs_dynamic_int8",
             unit="x",
             peer="transformers' dynamic cache over the same int8 linear layers",
-            how=f"{SETTING}; int8 weights",
+            how=f"{SETTING}; int8 weights in all linear layers, the output layer's too",
             value=lambda results: results.ratio("generate_4096_int8", "dynamic_int8_linears"),
         ),
         Figure(

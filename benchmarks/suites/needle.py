@@ -113,7 +113,6 @@ def _difference(results: Results) -> float:
 SUITE = Suite(
     name="needle",
     about="A fact hidden in 4,096 tokens of WikiText, ours against SnapKV at equal bytes",
-    num_threads=2,
     peers=("kvpress",),
     counts_only=True,
     cases=(

@@ -1,5 +1,6 @@
 """Recovery trains through the pruning, survives a kill bit for bit, and leaves a delta that gives its result."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,22 @@ def test_the_teachers_own_vectors_cost_nothing_and_others_do() -> None:
 
 
 # the whole way
+
+
+@pytest.mark.parametrize("spare", ["common", "absence"])
+@pytest.mark.parametrize("task", list(WRITERS))
+def test_tokens_that_a_sentence_can_spare_are_ranked_on_the_way(
+    tmp_path: Path, model_folder: Path, task: str, spare: str
+) -> None:
+    data = WRITERS[task](tmp_path / "data")
+    schedule = TokenSchedule(keep_ratios=(0.6, 0.5, 0.5, 0.5), spare_tokens=(), min_tokens=2)
+    config = config_for(task, data, model_folder, schedule=schedule, spare=spare)
+    adapt(config, tmp_path / "run")
+    found = load_schedule(tmp_path / "run")
+    assert isinstance(found, TokenSchedule)
+    assert found.spare_tokens
+    assert replace(found, spare_tokens=()) == schedule
+    assert "spare-tokens" in json.loads((tmp_path / "run" / "run.json").read_text())["stages"]
 
 
 @pytest.mark.parametrize("task", list(WRITERS))

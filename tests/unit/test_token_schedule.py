@@ -37,7 +37,7 @@ def as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"keep_ratios": (1.0, math.nan)}, r"keep_ratios\[1\] must be in \(0, 1\]; got nan"),
         ({"keep_ratios": (1.0, math.inf)}, r"keep_ratios\[1\] must be in \(0, 1\]; got inf"),
         ({"keep_ratios": (1.0, "half")}, r"keep_ratios\[1\] must be in \(0, 1\]; got 'half'"),
-        ({"keep_ratios": (0.5, 0.5)}, r"keep_ratios\[0\] must be 1 without common_tokens; got 0.5; no token"),
+        ({"keep_ratios": (0.5, 0.5)}, r"keep_ratios\[0\] must be 1 without spare_tokens; got 0.5; no token"),
         ({"keep_ratios": (1.0, 0.4, 0.5)}, r"keep_ratios must be non-increasing; .* it grows after layer 1"),
         ({"min_tokens": 0}, "min_tokens must be at least 1; got 0"),
         ({"min_tokens": -3}, "min_tokens must be at least 1; got -3"),

@@ -10,7 +10,7 @@ from multum.core import UserError
 from small_encoders import draw_tokens, make_encoder, pad, shared_encoder
 
 RARE, COMMON, COMMONER = 50, 60, 70
-SCHEDULE = TokenSchedule(keep_ratios=(0.5, 0.5, 0.5, 0.25), common_tokens=(COMMONER, COMMON))
+SCHEDULE = TokenSchedule(keep_ratios=(0.5, 0.5, 0.5, 0.25), spare_tokens=(COMMONER, COMMON))
 
 
 def test_tokens_are_counted_once_a_text_and_listed_by_count() -> None:
@@ -45,7 +45,7 @@ def test_the_commonest_tokens_leave_before_the_first_layer() -> None:
 def test_first_token_stays_though_it_is_common() -> None:
     tokens = torch.tensor([[COMMONER, RARE, RARE, COMMONER]])
     for protect, expected in ((True, [0, 1]), (False, [1, 2])):
-        schedule = TokenSchedule(keep_ratios=(0.5,) * 4, common_tokens=(COMMONER,), protect_first=protect)
+        schedule = TokenSchedule(keep_ratios=(0.5,) * 4, spare_tokens=(COMMONER,), protect_first=protect)
         with torch.no_grad(), prune(shared_encoder(), schedule) as run:
             shared_encoder()(tokens)
         assert run.layers[0].position_BL[0].tolist() == expected
@@ -55,7 +55,7 @@ def test_first_token_stays_though_it_is_common() -> None:
 def test_sentences_enter_alike_alone_and_in_a_padded_batch(side: str) -> None:
     model, sentences = make_encoder().double(), draw_tokens(9, 17, 1)
     schedule = TokenSchedule(
-        keep_ratios=(0.6, 0.5, 0.5, 0.3), common_tokens=tuple(range(90, 20, -1)), window=4
+        keep_ratios=(0.6, 0.5, 0.5, 0.3), spare_tokens=tuple(range(90, 20, -1)), window=4
     )
     with torch.no_grad(), prune(model, EncoderSchedule(tokens=schedule)) as run:
         batch = model(**pad(sentences, side=side)).last_hidden_state
@@ -89,9 +89,9 @@ def test_schedule_with_common_tokens_comes_back_from_json() -> None:
 
 
 def test_bad_lists_and_inputs_are_named() -> None:
-    with pytest.raises(UserError, match=r"keep_ratios\[0\] must be 1 without common_tokens; got 0.5"):
+    with pytest.raises(UserError, match=r"keep_ratios\[0\] must be 1 without spare_tokens; got 0.5"):
         TokenSchedule(keep_ratios=(0.5, 0.5))
-    with pytest.raises(UserError, match="common_tokens must be different ids"):
-        TokenSchedule(keep_ratios=(0.5, 0.5), common_tokens=(3, 3))
+    with pytest.raises(UserError, match="spare_tokens must be different ids"):
+        TokenSchedule(keep_ratios=(0.5, 0.5), spare_tokens=(3, 3))
     with prune(shared_encoder(), SCHEDULE), pytest.raises(UserError, match="must be input_ids"):
         shared_encoder()(inputs_embeds=torch.randn(1, 4, 32))

@@ -45,6 +45,7 @@ from multum.attention.sparse_schedule import (
     save_schedule,
 )
 from multum.attention.static_quantization import quantize_static
+from multum.attention.token_absence import rank_by_absence
 from multum.attention.token_fate import TokenFate
 from multum.attention.token_pruning import LayerTokens, SentenceTokens, kept_counts, select_tokens
 from multum.attention.value_pruning import keep_largest
@@ -125,6 +126,7 @@ __all__ = [
     "prune",
     "prune_",
     "quantize_static",
+    "rank_by_absence",
     "read_schedule",
     "rule_for",
     "run_model",

@@ -12,6 +12,9 @@ from multum.core import invalid
 Task = Literal["classify", "similarity", "distill"]
 """Fine-tuning on SST-2, fine-tuning on STS-B, self-distillation on plain text."""
 
+Spare = Literal["common", "absence"]
+"""What ranks tokens that leave before the first layer; see `AdaptConfig.spare`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptConfig:
@@ -29,8 +32,12 @@ class AdaptConfig:
     """How: on labels of sentences, on scores of sentence pairs, or label-free."""
 
     schedule: TokenSchedule = field(default_factory=lambda: embedding_schedule(6, 0.4))
-    """The pruning to adapt to; as many layers as the model. Where its `common_tokens` are empty, they are counted in
+    """The pruning to adapt to; as many layers as the model. Where its `spare_tokens` are empty, `spare` fills them from
     the texts that are trained on."""
+
+    spare: Spare = "common"
+    """Which tokens a sentence can spare first: those that occur in most texts, or those whose absence moves the dense
+    model's answer least (minutes)."""
 
     recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
     """How it is trained."""
@@ -65,6 +72,8 @@ class AdaptConfig:
     def __post_init__(self) -> None:
         if self.task not in get_args(Task):
             raise invalid("task", f"one of {', '.join(get_args(Task))}", self.task)
+        if self.spare not in get_args(Spare):
+            raise invalid("spare", f"one of {', '.join(get_args(Spare))}", self.spare)
         if self.compare and self.task == "distill":
             raise invalid("compare", "False for distill", True, "its peer is the dense model as it is")
         for name in ("max_tokens", "least_tokens", "num_threads"):

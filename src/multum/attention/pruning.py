@@ -233,10 +233,10 @@ def _start_forward(
         protect_first=run.rule.protects_first,
         protected_BL=run.rule.protected_tokens(inputs, token_types),
     )
-    if tokens.schedule.common_tokens is not None:
+    if tokens.schedule.spare_tokens is not None:
         if inputs is None:
-            raise invalid("the model's input", "input_ids, which common_tokens are sought in", None)
-        tokens.worth_BL = token_worth(inputs, tokens.schedule.common_tokens)
+            raise invalid("the model's input", "input_ids, which spare_tokens are sought in", None)
+        tokens.worth_BL = token_worth(inputs, tokens.schedule.spare_tokens)
     heads = SentenceHeads(
         schedule=run.schedule.heads,
         head_BK=every_head(len(mask_BL), encoder.num_heads, mask_BL.device),

@@ -65,9 +65,16 @@ class SentenceClassifier:
 
     def scores(self, texts: Sequence[str], schedule: TokenSchedule | None) -> Float[Tensor, "T C"]:
         """Scores of every class for texts, densely or pruned."""
-        tokens = TokenizedTexts.of(self.encoder, texts)
-        with torch.no_grad():
-            scores: Tensor = self.head(pool_all(tokens, schedule, self.pooling, batch_size=64))
+        return self._scores(TokenizedTexts.of(self.encoder, texts), schedule)
+
+    def answers(self, texts: TokenizedTexts) -> Float[Tensor, "T C"]:
+        """The dense model's scores about their mean, for what is added to all classes changes no answer."""
+        score_TC = self._scores(texts, None)
+        return score_TC - score_TC.mean(dim=1, keepdim=True)
+
+    @torch.no_grad()
+    def _scores(self, texts: TokenizedTexts, schedule: TokenSchedule | None) -> Tensor:
+        scores: Tensor = self.head(pool_all(texts, schedule, self.pooling, batch_size=64))
         return scores
 
     def accuracy(self, sentences: Sequence[LabelledSentence], schedule: TokenSchedule | None) -> float:

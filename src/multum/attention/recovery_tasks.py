@@ -27,6 +27,7 @@ from multum.attention.recovery_labels import (
 from multum.attention.recovery_scores import reached_reduction
 from multum.attention.schedule import TokenSchedule
 from multum.attention.sparse_schedule import save_schedule
+from multum.attention.token_absence import Answer, rank_by_absence, unit_vectors
 from multum.attention.word_worth import count_common_tokens
 from multum.core import Run, invalid
 from multum.data import read_lines, read_sst2, read_stsb, read_wikitext2
@@ -48,14 +49,21 @@ class Adaptation:
     model_folder: Path
     """The base model."""
     schedule: TokenSchedule
-    """The pruning; its common tokens are counted."""
+    """The pruning."""
 
-    def counted(self, texts: Sequence[str]) -> "Adaptation":
-        """The same with the common tokens of these texts, where the schedule wants some and names none."""
-        if self.schedule.common_tokens != ():
+    def ranked(self, dense: SentenceEncoder, texts: Sequence[str], answer: Answer) -> "Adaptation":
+        """The same with tokens ranked by these texts, where the schedule wants a ranking and has none."""
+        if self.schedule.spare_tokens != ():
             return self
-        tokens = TokenizedTexts.of(SentenceEncoder.load(self.model_folder), texts).tokens["input_ids"]
-        return replace(self, schedule=replace(self.schedule, common_tokens=count_common_tokens(tokens)))
+
+        def rank() -> list[int]:
+            tokenized = TokenizedTexts.of(dense, texts)
+            if self.config.spare == "common":
+                return list(count_common_tokens(tokenized.tokens["input_ids"]))
+            return list(rank_by_absence(tokenized, answer, seed=self.config.recovery.loop.seed))
+
+        found = tuple(self.run.stage("spare-tokens", rank))
+        return replace(self, schedule=replace(self.schedule, spare_tokens=found))
 
     def place(self, part: str) -> Path:
         """Where a part's delta lies: the pruned model's in the run folder itself."""
@@ -117,7 +125,6 @@ def adapted_classifier(model_folder: Path, delta: Delta, pooling: Pooling) -> Se
 def classify(task: Adaptation) -> Mapping[str, Any]:
     """Tune a classifier on SST-2, then through its pruning."""
     train_set, dev_set = task.drawn(read_sst2(task.config.data, "train")), read_sst2(task.config.data, "dev")
-    task = task.counted([it.text for it in train_set])
 
     def read(part: str) -> SentenceClassifier:
         return adapted_classifier(task.model_folder, load_delta(task.place(part)), task.config.pooling)
@@ -142,6 +149,9 @@ def classify(task: Adaptation) -> Mapping[str, Any]:
     def score(part: str, schedule: TokenSchedule | None) -> float:
         return read(part).accuracy(dev_set, schedule)
 
+    task.run.stage("dense", partial(tuned, "dense"))
+    dense = read("dense")
+    task = task.ranked(dense.encoder, [it.text for it in train_set], dense.answers)
     lengths = TokenizedTexts.of(SentenceEncoder.load(task.model_folder), [it.text for it in dev_set]).lengths
     scores = _trained_and_scored(task, tuned, score, "accuracy")
     return {**scores, "token_reduction": reached_reduction(task.schedule, lengths)}
@@ -150,7 +160,6 @@ def classify(task: Adaptation) -> Mapping[str, Any]:
 def similarity(task: Adaptation) -> Mapping[str, Any]:
     """Tune an encoder on STS-B, then through its pruning."""
     train_set, dev_set = task.drawn(read_stsb(task.config.data, "train")), read_stsb(task.config.data, "dev")
-    task = task.counted([it.first for it in train_set] + [it.second for it in train_set])
 
     def read(part: str) -> SentenceEncoder:
         return adapted_encoder(task.model_folder, load_delta(task.place(part)))
@@ -167,6 +176,9 @@ def similarity(task: Adaptation) -> Mapping[str, Any]:
     def score(part: str, schedule: TokenSchedule | None) -> float:
         return pair_correlation(read(part), dev_set, schedule)[0]
 
+    task.run.stage("dense", partial(tuned, "dense"))
+    train_texts = [it.first for it in train_set] + [it.second for it in train_set]
+    task = task.ranked(read("dense"), train_texts, unit_vectors)
     texts = [it.first for it in dev_set] + [it.second for it in dev_set]
     lengths = TokenizedTexts.of(SentenceEncoder.load(task.model_folder), texts).lengths
     scores = _trained_and_scored(task, tuned, score, "spearman")
@@ -179,9 +191,8 @@ def _trained_and_scored(
     score: Callable[[str, TokenSchedule | None], float],
     measure: str,
 ) -> dict[str, Any]:
-    """Dense first, then pruned from there, and dense for as long if wished; every part a stage of the run."""
+    """From the dense model the pruned one, and a dense one for as long if wished; every part a stage of the run."""
     stage = task.run.stage
-    stage("dense", partial(tuned, "dense"))
     written = stage("pruned", partial(tuned, "pruned"))
     result: dict[str, Any] = {
         "dense": stage("dense-score", partial(score, "dense", None)),
@@ -202,7 +213,7 @@ def distill(task: Adaptation) -> Mapping[str, Any]:
     encoder = SentenceEncoder.load(task.model_folder)
     texts = read_wikitext2(config.data) if config.data.is_dir() else read_lines(config.data)
     train_set, held_out = _parted(task.drawn(texts))
-    task = task.counted(train_set)
+    task = task.ranked(encoder, train_set, unit_vectors)
     tokens = TokenizedTexts.of(encoder, held_out, max_tokens=config.max_tokens)
 
     def closeness(pupil: SentenceEncoder) -> float:

@@ -103,8 +103,8 @@ class _Twin:
         self.kept = [tuple(range(len(self.tokens)))]
         self.heads = [tuple(range(self.encoder.num_heads))]
         self.score = [0.0] * len(self.tokens)
-        if self.dials.tokens is not None and self.dials.tokens.common_tokens is not None:
-            listed = list(self.dials.tokens.common_tokens)
+        if self.dials.tokens is not None and self.dials.tokens.spare_tokens is not None:
+            listed = list(self.dials.tokens.spare_tokens)
             self.score = [listed.index(it) if it in listed else len(listed) for it in self.tokens]
             self.kept = [self._surviving_tokens(0)]
             self.score = [0.0] * len(self.tokens)

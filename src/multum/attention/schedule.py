@@ -1,7 +1,7 @@
 """How many tokens each layer may keep: the one dial of token pruning.
 
 A schedule gives, for every layer, the part of a sentence's own tokens that this layer works on. Layer 0 sees all of
-them (nothing has been scored yet), unless it is told which tokens are common everywhere, and ratios never grow, for a
+them (nothing has been scored yet), unless it is told which tokens a sentence can spare, and ratios never grow, for a
 pruned token does not come back. Which shape is right depends on what reads the last layer: mean pooling wants a flat
 tail, a classifier on [CLS] tolerates a linear one.
 """
@@ -29,8 +29,8 @@ class TokenSchedule:
     """The part of tokens that each layer keeps.
 
     Raises:
-        UserError: No layer, a ratio outside (0, 1], a first ratio below 1 without `common_tokens`, ratios that grow,
-            `min_tokens` below 1, a common token listed twice.
+        UserError: No layer, a ratio outside (0, 1], a first ratio below 1 without `spare_tokens`, ratios that grow,
+            `min_tokens` below 1, a spare token listed twice.
 
     >>> TokenSchedule(keep_ratios=(1.0, 0.5, 0.5)).token_reduction
     1.5
@@ -38,7 +38,7 @@ class TokenSchedule:
 
     keep_ratios: tuple[float, ...]
     """For every layer the part of a sentence's tokens it works on, in (0, 1]; never grows, and starts at 1 unless there
-    are `common_tokens`."""
+    are `spare_tokens`."""
     min_tokens: int = 1
     """A sentence keeps at least so many tokens (all, if it has fewer)."""
     protect_first: bool = True
@@ -50,10 +50,11 @@ class TokenSchedule:
     paper). Keeps a mean-pooled embedding from losing one end of a passage."""
     length: LengthAdaptive | None = None
     """How the ratios bend with the length of a sentence; None: they hold for every length."""
-    common_tokens: tuple[int, ...] | None = None
-    """Ids of the commonest tokens, the commonest first (`count_common_tokens`): those of a sentence leave before the
-    first layer, as many as the first ratio says, what is not listed last. Empty: nobody has counted yet, `adapt` does
-    in the texts that it trains on; until then the later tokens leave. None: layer 0 works on all tokens (the paper)."""
+    spare_tokens: tuple[int, ...] | None = None
+    """Ids of the tokens that a sentence can spare, the first of them to go first (`count_common_tokens`,
+    `rank_by_absence`): they leave before the first layer, as many as the first ratio says, what is not listed last.
+    Empty: nobody has ranked yet, `adapt` does by the texts that it trains on; until then the later tokens leave. None:
+    layer 0 works on all tokens (the paper)."""
 
     def __post_init__(self) -> None:
         if not self.keep_ratios:
@@ -61,15 +62,15 @@ class TokenSchedule:
         for layer, ratio in enumerate(self.keep_ratios):
             if not (isinstance(ratio, int | float) and 0.0 < ratio <= 1.0):
                 raise invalid(f"keep_ratios[{layer}]", "in (0, 1]", ratio, "it is the part of tokens KEPT")
-        if self.keep_ratios[0] != 1.0 and self.common_tokens is None:
+        if self.keep_ratios[0] != 1.0 and self.spare_tokens is None:
             raise invalid(
                 "keep_ratios[0]",
-                "1 without common_tokens",
+                "1 without spare_tokens",
                 self.keep_ratios[0],
                 "no token has been scored before layer 0 has run",
             )
-        if self.common_tokens is not None and len(set(self.common_tokens)) < len(self.common_tokens):
-            raise invalid("common_tokens", "different ids", "some id twice")
+        if self.spare_tokens is not None and len(set(self.spare_tokens)) < len(self.spare_tokens):
+            raise invalid("spare_tokens", "different ids", "some id twice")
         for layer, (earlier, later) in enumerate(zip(self.keep_ratios, self.keep_ratios[1:], strict=False)):
             if later > earlier:
                 raise invalid(

@@ -10,8 +10,8 @@ Source: SpAtten (HPCA 2021), section III-A and Algorithm 2.
 Differs from the paper: padding neither gains nor gives importance; the first token may be protected for heads that
 read it; equal scores are decided for the earlier token (the paper's hardware takes whichever its FIFO meets first).
 Three dials that the paper lacks, all off by default, which mean-pooled embeddings profit from (LOG.md has the
-comparison): scoring by value (`score="value"`), competition among neighbours (`window`), and common tokens that leave
-before the first layer (`common_tokens`, see `word_worth.py`).
+comparison): scoring by value (`score="value"`), competition among neighbours (`window`), and tokens that leave
+before the first layer because sentences can spare them (`spare_tokens`, see `word_worth.py` and `token_absence.py`).
 """
 
 from dataclasses import dataclass, field

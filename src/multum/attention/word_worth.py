@@ -39,21 +39,21 @@ def count_common_tokens(texts: Iterable[Sequence[int]], *, most: int = MOST_COMM
     return tuple(token for _, token in ranked[:most])
 
 
-def token_worth(token_BL: Int[Tensor, "B L"], common_tokens: tuple[int, ...]) -> Float[Tensor, "B L"]:
-    """Each token's place in the list, the commonest at 0; what is not listed is worth more than all that is.
+def token_worth(token_BL: Int[Tensor, "B L"], spare_tokens: tuple[int, ...]) -> Float[Tensor, "B L"]:
+    """Each token's place in the list, the first to go at 0; what is not listed is worth more than all that is.
 
     >>> token_worth(torch.tensor([[7, 5, 1, 9]]), (5, 9)).tolist()
     [[2.0, 0.0, 2.0, 1.0]]
     """
-    if not common_tokens:
+    if not spare_tokens:
         return torch.zeros(token_BL.shape, device=token_BL.device)
-    listed, place = (it.to(token_BL.device) for it in _sorted(common_tokens))
+    listed, place = (it.to(token_BL.device) for it in _sorted(spare_tokens))
     found_BL = torch.searchsorted(listed, token_BL).clamp_max(len(listed) - 1)
     return torch.where(listed[found_BL] == token_BL, place[found_BL], len(listed)).float()
 
 
 @lru_cache(maxsize=8)
-def _sorted(common_tokens: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _sorted(spare_tokens: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """The ids in ascending order, and the place of each in the list."""
-    listed, place = torch.tensor(common_tokens).sort()
+    listed, place = torch.tensor(spare_tokens).sort()
     return listed, place

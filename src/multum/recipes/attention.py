@@ -53,7 +53,7 @@ def sst2_at_half() -> AdaptConfig:
         data=Path("glue_sst2"),
         task="classify",
         schedule=TokenSchedule(
-            keep_ratios=(0.84, 0.78, 0.59, 0.34, 0.2, 0.15), common_tokens=(), score="value"
+            keep_ratios=(0.84, 0.78, 0.59, 0.34, 0.2, 0.15), spare_tokens=(), score="value"
         ),
         recovery=RecoveryConfig(
             loop=LoopConfig(num_epochs=1, batch_size=32, rate=LearningRate(peak=1e-4)), anneal_part=0.1
@@ -75,7 +75,7 @@ def stsb_at_two_thirds() -> AdaptConfig:
     return AdaptConfig(
         data=Path("stsb_en"),
         task="similarity",
-        schedule=TokenSchedule(keep_ratios=(0.62,) * 6, common_tokens=(), min_tokens=6),
+        schedule=TokenSchedule(keep_ratios=(0.62,) * 6, spare_tokens=(), min_tokens=6),
         recovery=RecoveryConfig(
             loop=LoopConfig(num_epochs=3, batch_size=32, rate=LearningRate(peak=5e-5)),
             anneal_part=0.0,
@@ -99,7 +99,7 @@ def passages_at_a_third() -> AdaptConfig:
         data=Path("wikitext2"),
         task="distill",
         schedule=TokenSchedule(
-            keep_ratios=(0.4, *[0.315] * 5), common_tokens=(), score="value", window=EMBEDDING_WINDOW
+            keep_ratios=(0.4, *[0.315] * 5), spare_tokens=(), score="value", window=EMBEDDING_WINDOW
         ),
         recovery=RecoveryConfig(
             loop=LoopConfig(num_epochs=10, batch_size=16, rate=LearningRate(peak=2e-4)),
