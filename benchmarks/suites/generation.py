@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.baselines import OURS
+from benchmarks.baselines import OURS, SAME_LINEARS, SHIPPED
 from benchmarks.language_problem import LanguageProblem, language_peer, language_problem
 from benchmarks.peers import ENVIRONMENTS, Peer
 from benchmarks.perplexity_dials import AT_ONE_PERCENT, OUR_CACHES
@@ -22,6 +22,7 @@ from benchmarks.registry import Case, Figure, Setting, Suite
 from benchmarks.schema import Check, Results
 from multum.attention import prune
 from multum.attention.generation_run import GenerationRun
+from multum.attention.schedule_rules import linear_cache
 from multum.attention.sparse_schedule import GenerationSchedule
 from multum.cost import Latency
 from multum.data import smollm2_file
@@ -39,6 +40,10 @@ CHECKED = 256
 
 Readings = Mapping[str, Latency | float]
 Linears = Callable[[Any], contextlib.AbstractContextManager[object]]
+
+
+PROMPT, PROMPT_KEEP = 1024, 0.5
+"""Tokens of the prompt whose reading is timed, and the part of them that its layers keep on average."""
 
 
 def _as_shipped(model: Any) -> contextlib.AbstractContextManager[object]:  # noqa: ARG001 - one of `Linears`
@@ -104,6 +109,49 @@ class Stream:
             "dense_cache_bytes_per_token": dense,
             "bytes_ratio": (weights + dense) / (weights + ours),
         }
+
+
+def _prompt_schedule(problem: LanguageProblem, keep_ratio: float) -> GenerationSchedule:
+    tokens = linear_cache(problem.model.config.num_hidden_layers, keep_ratio)
+    return GenerationSchedule(tokens=replace(tokens, prune_prompt=True))
+
+
+def _prepare_prompt(setting: Setting) -> LanguageProblem:
+    return language_problem(setting, num_tokens=PROMPT if not setting.quick else CHECKED)
+
+
+def _check_prompt(problem: LanguageProblem) -> Check:
+    """A prompt of which nothing is pruned on its way gives the dense model's logits."""
+    ids = problem.tokens[:, :CHECKED]
+    with torch.inference_mode():
+        dense = problem.model(ids, logits_to_keep=1).logits
+        with prune(problem.model, _prompt_schedule(problem, 1.0)):
+            return Check.close(problem.model(ids, logits_to_keep=1).logits, dense, allowed=1e-3)
+
+
+def _run_prompt(problem: LanguageProblem, setting: Setting) -> Readings:
+    """The prompt read whole by the dense model, and pruned on its way; the multiply-accumulates beside."""
+    schedule = _prompt_schedule(problem, PROMPT_KEEP)
+
+    def stream(pruned: GenerationSchedule | None, linears: Linears) -> Callable[[], object]:
+        return lambda: Stream(
+            model=problem.model,
+            ids=problem.tokens,
+            cache=None if pruned else _dynamic(problem),
+            schedule=pruned,
+            linears=linears,
+        ).read()
+
+    calls = {
+        SHIPPED: stream(None, _as_shipped),
+        SAME_LINEARS: stream(None, fast_linears),
+        OURS: stream(schedule, fast_linears),
+    }
+    times = setting.times(calls)
+    with torch.inference_mode(), prune(problem.model, schedule) as run:
+        problem.model(problem.tokens[:, :-1], logits_to_keep=1)
+    rows = [record.num_queries[0] for record in run.records]
+    return {**times, "token_reduction": len(rows) * rows[0] / sum(rows)}
 
 
 def _weight_bytes(model: Any) -> float:
@@ -285,6 +333,15 @@ SUITE = Suite(
             run=_run_llama,
             ours=OURS,
             peers=LLAMA,
+        ),
+        Case(
+            name="prompt_1024",
+            about="a prompt of 1,024 tokens read: pruned on its way to half of its tokens, against the dense model",
+            prepare=_prepare_prompt,
+            check=_check_prompt,
+            run=_run_prompt,
+            ours=OURS,
+            peers=(SHIPPED, SAME_LINEARS),
         ),
     ),
     figures=(

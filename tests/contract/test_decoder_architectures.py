@@ -3,6 +3,7 @@
 A new row of `DECODERS_BY_MODEL_TYPE` is held to all of this without a line being added here.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,10 +49,12 @@ def test_with_nothing_pruned_it_generates_what_the_dense_model_does(
 
 
 @every_architecture
-def test_padded_batch_equals_its_prompts_one_by_one(model_type: str) -> None:
+@pytest.mark.parametrize("prune_prompt", [False, True])
+def test_padded_batch_equals_its_prompts_one_by_one(model_type: str, prune_prompt: bool) -> None:
+    tight = replace(TIGHT, prune_prompt=prune_prompt)
     way = "beams" if model_type == "llama" else "greedy"
     model, prompts = shared_decoder(model_type), draw_prompts(19, 26, 14)
-    with prune_generation(model, TIGHT) as run:
+    with prune_generation(model, tight) as run:
         together = generate(model, prompts, **WAYS[way])
         for index, prompt in enumerate(prompts):
             alone = generate(model, [prompt], **WAYS[way]).sequences[0]

@@ -23,6 +23,8 @@ VALUES = ValueSchedule(keep_ratios=(1.0, 0.5, 0.5, 0.3))
 SCHEDULES: dict[str, GenerationSchedule] = {
     "fixed counts": GenerationSchedule(tokens=COUNTS),
     "ratios with decay": GenerationSchedule(tokens=RATIOS),
+    "prompt": GenerationSchedule(tokens=replace(COUNTS, prune_prompt=True)),
+    "prompt by ratios": GenerationSchedule(tokens=replace(RATIOS, prune_prompt=True)),
     "values": GenerationSchedule(tokens=COUNTS, values=VALUES),
     "bits": GenerationSchedule(quantization=ProgressiveQuantization(msb_bits=6, threshold=0.5, rotate=True)),
     "bits by layer": GenerationSchedule(
@@ -49,6 +51,9 @@ SCHEDULES: dict[str, GenerationSchedule] = {
         quantization=replace(COARSE, centre=True, whole_heavy=3, whole_recent=2),
     ),
 }
+SCHEDULES["all dials and the prompt"] = replace(
+    SCHEDULES["all dials"], tokens=replace(COUNTS, prune_prompt=True)
+)
 PARTS = (16, 1, 1, 1, 4, 1, 1)
 
 
@@ -106,6 +111,7 @@ def test_trace_mode_restarts_every_step_as_the_twin_does(name: str) -> None:
 @pytest.mark.parametrize("model_type", ["mistral", "qwen2", "qwen3"])
 def test_every_architecture_equals_the_twin_with_all_dials(model_type: str) -> None:
     assert_equals_twin(make_decoder(model_type).double(), SCHEDULES["all dials"], (16, 1, 1))
+    assert_equals_twin(make_decoder(model_type).double(), SCHEDULES["all dials and the prompt"], (16, 1, 1))
 
 
 def test_a_prompt_of_one_token_equals_the_twin() -> None:

@@ -92,6 +92,16 @@ def test_schedule_is_told_in_a_sentence(writer) -> None:
     assert tell_generation_schedule(GenerationSchedule(), 10) == "Everything is kept."
 
 
+def test_prompt_is_pruned_with_the_tokens_or_not_at_all(writer) -> None:
+    schedule = generation_schedule(writer, CacheDials(keep_ratio=0.5, prune_prompt=True), context=50)
+    assert schedule.tokens is not None
+    assert schedule.tokens.prune_prompt
+    with pytest.raises(UserError, match="prune_prompt must be given with a keep_ratio below 1; got True"):
+        generation_schedule(writer, CacheDials(prune_prompt=True), context=50)
+    with pytest.raises(UserError, match="cache_megabytes must stand alone; got prune_prompt"):
+        generation_schedule(writer, CacheDials(cache_megabytes=1.0, prune_prompt=True), context=50)
+
+
 def test_a_wish_stands_where_a_file_may(encoder, writer) -> None:
     wished = encoder_schedule(encoder, EncoderDials(schedule=Path("flat:0.25")), length=20)
     assert wished.tokens == TokenSchedule(keep_ratios=(1.0, *[0.25] * (NUM_LAYERS - 1)))

@@ -114,10 +114,7 @@ class CachedTokens:
         """Begin with so many empty sequences."""
         self.lengths = [0] * batch_size
         self.device = device
-        dials = (
-            self.schedule.keep_counts if self.schedule.keep_counts is not None else self.schedule.keep_ratios
-        )
-        assert dials is not None
+        dials = self.schedule.dials
         empty_BC = torch.zeros(batch_size, 0, dtype=torch.long, device=device)
         zero_B = torch.zeros(batch_size, dtype=torch.long, device=device)
         runs = (list(run) for _, run in groupby(range(len(dials)), key=lambda layer: dials[layer]))
@@ -158,6 +155,17 @@ class CachedTokens:
 
     def add_at_once(self, layer: int, received_BK: Float[Tensor, "B K"]) -> None:
         """Add scores before the next layer chooses; not needed where choices are made before the step."""
+
+    def add_rows(self, received_BS: Float[Tensor, "B S"]) -> None:
+        """The same for a layer of several rows; not needed where choices are made at their end."""
+
+    def new_rows_of(self, layer: int) -> Bool[Tensor, "B K"]:  # noqa: ARG002
+        """Which of the new rows that a layer works on are tokens."""
+        return self.new_mask_BQ
+
+    def new_rows_SB(self) -> Int[Tensor, "S B"]:
+        """How many new tokens the layers of each stage work on."""
+        return torch.stack([self.new_rows_of(stage.layers[0]).sum(dim=1) for stage in self.stages])
 
     def held_SB(self) -> Int[Tensor, "S B"]:
         """Rows that each stage's layers hold."""

@@ -38,6 +38,9 @@ class CacheSchedule:
     """Cumulative importance is multiplied by this before every generated token's is added; 1 is the paper."""
     prompt_rows: int | None = None
     """Only the last so many rows of the prompt give importance; None: all of them (the paper)."""
+    prune_prompt: bool = False
+    """Whether a prompt is pruned on its way through the layers, so that later ones read fewer of its tokens (the
+    paper's summarization stage); False: it is read whole, and only what the cache holds after it is pruned."""
     readmit: bool = False
     """Whether layer 0 may restart each step from rows that later layers pruned, as the public traces do; rows can
     then not be freed."""
@@ -58,23 +61,34 @@ class CacheSchedule:
             raise invalid("decay", "in (0, 1]", self.decay)
         if self.prompt_rows is not None and self.prompt_rows < 1:
             raise invalid("prompt_rows", "at least 1, or None", self.prompt_rows)
+        if self.prune_prompt and self.readmit:
+            raise invalid("prune_prompt", "False with readmit", True, "rows that left a prompt cannot return")
         for layer, count in enumerate(self.keep_counts or ()):
             if count < self.protect_first + self.grace_tokens:
                 least = self.protect_first + self.grace_tokens
                 remedy = "lower protect_first or grace_tokens"
                 raise invalid(f"keep_counts[{layer}]", f"at least {least}, the protected rows", count, remedy)
-        steps = self.keep_ratios if self.keep_ratios is not None else self.keep_counts
-        assert steps is not None
-        for layer, (earlier, later) in enumerate(pairwise(steps)):
+        for layer, (earlier, later) in enumerate(pairwise(self.dials)):
             if later > earlier:
-                raise invalid("what layers keep", "non-increasing", steps, f"it grows after layer {layer}")
+                raise invalid(
+                    "what layers keep", "non-increasing", self.dials, f"it grows after layer {layer}"
+                )
+
+    @property
+    def dials(self) -> tuple[float, ...] | tuple[int, ...]:
+        """What every layer keeps: ratios, or counts."""
+        dials = self.keep_ratios if self.keep_ratios is not None else self.keep_counts
+        assert dials is not None
+        return dials
 
     @property
     def num_layers(self) -> int:
         """How many layers the schedule is for."""
-        steps = self.keep_ratios if self.keep_ratios is not None else self.keep_counts
-        assert steps is not None
-        return len(steps)
+        return len(self.dials)
+
+    def prunes_prompt_in(self, layer: int) -> bool:
+        """Whether a layer works on a part of the prompt only: those with the first layer's dial read all of it."""
+        return self.prune_prompt and self.dials[layer] != self.dials[0]
 
     def num_rows(self, layer: int, length: int) -> int:
         """Rows of a sequence of `length` tokens that the cache of `layer` keeps; never fewer than are protected."""

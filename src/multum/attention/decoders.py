@@ -39,6 +39,8 @@ class Decoder:
 
     base: nn.Module
     """The network below the head: takes token ids and a cache, gives hidden states."""
+    layers: tuple[nn.Module, ...]
+    """The layers, in order."""
     attentions: tuple[nn.Module, ...]
     """Self-attention of every layer, in order."""
     configs: tuple[object, ...]
@@ -81,6 +83,7 @@ def find_decoder(model: nn.Module) -> Decoder:
     num_heads = int(config.num_attention_heads)
     return Decoder(
         base=base,
+        layers=tuple(layers),
         attentions=tuple(layer.get_submodule(paths.attention) for layer in layers),
         configs=tuple(configs.values()),
         num_heads=num_heads,

@@ -4,7 +4,7 @@ Either one word says everything (a schedule's file, or a wish of `schedule_wish.
 follow the family that suits the model's head (`defaults.py`), and heads, values and bits are as wished.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from torch import nn
@@ -70,6 +70,9 @@ class CacheDials(Dials):
 
     full_precision: bool = False
     """Store keys and values as the model computes them, without rounding."""
+
+    prune_prompt: bool = False
+    """Prune the prompt on its way through the layers too, so that it is read in less time; with keep_ratio."""
 
     cache_megabytes: float | None = None
     """The mildest schedule whose cache never holds more than so many megabytes, in place of the other dials."""
@@ -158,11 +161,18 @@ def generation_schedule(model: nn.Module, dials: CacheDials, *, context: int) ->
         assert isinstance(usual, GenerationSchedule)
         return usual
     num_layers = len(model_facts(model).layers)
+    tokens = None if dials.keep_ratio in (None, 1.0) else linear_cache(num_layers, dials.keep_ratio)
+    if dials.prune_prompt:
+        if tokens is None:
+            raise invalid(
+                "prune_prompt", "given with a keep_ratio below 1", True, "say how many tokens to keep"
+            )
+        tokens = replace(tokens, prune_prompt=True)
     msb_bits: MsbBits = 8 if dials.msb_bits is None else dials.msb_bits
     threshold = 0.1 if dials.threshold is None else dials.threshold
     bits = ProgressiveQuantization(msb_bits=msb_bits, value_bits=msb_bits, threshold=threshold)
     return GenerationSchedule(
-        tokens=None if dials.keep_ratio in (None, 1.0) else linear_cache(num_layers, dials.keep_ratio),
+        tokens=tokens,
         heads=None if dials.keep_heads is None else linear_heads(num_layers, dials.keep_heads),
         values=None if dials.keep_values is None else flat_values(num_layers, dials.keep_values),
         quantization=None if dials.full_precision else bits,

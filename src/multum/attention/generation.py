@@ -11,6 +11,7 @@ Shape legend: B sequences, H query heads, G key/value heads, Q rows of one forwa
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -22,6 +23,7 @@ from multum.attention.decoders import Decoder, find_decoder
 from multum.attention.generation_heads import check_projections, narrow
 from multum.attention.generation_run import GenerationRun
 from multum.attention.kv_cache import SparseCache, as_generation_schedule, check_depth
+from multum.attention.prompt_pruning import PromptPruningTokens
 from multum.attention.sparse_schedule import GenerationSchedule
 from multum.core import UserError, invalid, require_module
 
@@ -60,8 +62,8 @@ def prune_generation(
             forward: NaN in the attention, a cache of another model or schedule, a sequence longer than the model.
 
     Source: SpAtten, sections III-A to III-D.
-    Differs from the paper: a prompt's own attention is dense and in full precision; pruning and bits apply to what the
-    cache holds after it.
+    Differs from the paper: a prompt's own attention is in full precision, and dense unless the schedule says
+    `prune_prompt`; pruning and bits apply to what the cache holds after it.
 
     >>> from transformers import LlamaConfig, LlamaForCausalLM
     >>> sizes = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
@@ -107,10 +109,32 @@ def _attach(decoder: Decoder, run: GenerationRun) -> Iterator[torch.utils.hooks.
 
     yield decoder.base.register_forward_pre_hook(start, with_kwargs=True)
     yield decoder.base.register_forward_hook(finish, with_kwargs=True)
+    if run.schedule.tokens is not None and run.schedule.tokens.prune_prompt:
+        yield from _attach_prompt(decoder)
     heads = run.schedule.heads
     for layer, attention in enumerate(decoder.attentions):
         if heads is not None and heads.num_heads(layer, decoder.num_heads) < decoder.num_heads:
             yield from _attach_heads(layer, attention, decoder.head_width)
+
+
+def _attach_prompt(decoder: Decoder) -> Iterator[torch.utils.hooks.RemovableHandle]:
+    """Let every layer of a prompt read only the rows that are left."""
+
+    def narrow_rows(
+        layer: int, _: nn.Module, args: Arguments, kwargs: Keywords
+    ) -> tuple[Arguments, Keywords]:
+        tokens: PromptPruningTokens = kwargs[TRAVELLING][0].tokens
+        if not tokens.pruning:
+            return args, kwargs
+        return (tokens.enter(layer, args[0]), *args[1:]), tokens.placed(kwargs)
+
+    def widen_rows(_: nn.Module, args: Arguments, kwargs: Keywords, output: Tensor) -> Tensor:  # noqa: ARG001
+        tokens: PromptPruningTokens = kwargs[TRAVELLING][0].tokens
+        return tokens.leave(output)
+
+    for number, layer in enumerate(decoder.layers):
+        yield layer.register_forward_pre_hook(partial(narrow_rows, number), with_kwargs=True)
+    yield decoder.layers[-1].register_forward_hook(widen_rows, with_kwargs=True)
 
 
 def _attach_heads(
@@ -211,7 +235,7 @@ def _sparse_attention(
         impl=run.impl,
     )
     if not cache.tokens.stepping:
-        cache.heads.leave_layer(layer, context, cache.tokens.new_mask_BQ)
+        cache.heads.leave_layer(layer, context, cache.tokens.new_rows_of(layer))
     return context.transpose(1, 2), None
 
 

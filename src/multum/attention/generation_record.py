@@ -70,6 +70,8 @@ class ForwardFacts:
     """For each stage the rows that its layers attended to."""
     held_SB: Int[Tensor, "S B"] | None
     """For a forward of several rows, the rows that were in the cache before; None for a step."""
+    queries_SB: Int[Tensor, "S B"] | None
+    """For a forward of several rows, those that the layers of each stage worked on; None for a step."""
     whole_SB: Int[Tensor, "S B"] | None
     """For a step, for each stage the rows whose keys its layers read with both planes from the start; None: none."""
     flat_BX: Bool[Tensor, "B X"] | None
@@ -117,6 +119,7 @@ def records_of(
     """Tell what every layer did in every forward."""
     for facts in forwards:
         counts = facts.count_SB.tolist()
+        queries = None if facts.queries_SB is None else facts.queries_SB.tolist()
         reads = bytes_read(facts)
         flat = _by_layer(facts.flat_BX, [len(layer.heads[0]) for layer in facts.layers])
         for index, layer in enumerate(facts.layers):
@@ -128,7 +131,7 @@ def records_of(
                 layer=index,
                 head_width=head_width,
                 heads=layer.heads,
-                num_queries=facts.num_queries,
+                num_queries=facts.num_queries if queries is None else tuple(queries[layer.stage]),
                 num_keys=tuple(keys),
                 num_values=tuple(keys)
                 if values is None

@@ -76,7 +76,7 @@ class _Twin:
         self.kept: list[list[int]] = [[] for _ in range(depth)]
         self.score: list[float] = []
         self.context_of_row: list[dict[int, Tensor]] = [{} for _ in range(depth)]
-        self.num_prompt = 0
+        self.prompt_of_layer: list[list[int]] = [[] for _ in range(depth)]
         self.heavy: list[int] = []
         self.num_steps = 0
         self.head_score = [0.0] * self.decoder.num_heads
@@ -85,7 +85,8 @@ class _Twin:
     def forward(self, token_N: Tensor, start: int) -> TwinStep:
         """Run the dense model over everything, and take over what its new rows did."""
         self.start, self.is_step = start, start > 0 and len(token_N) == start + 1
-        self.num_prompt = self.num_prompt or len(token_N)
+        self.rows = list(range(start, len(token_N)))
+        self.prunes_rows = self.tokens.prune_prompt and start == 0
         self.score += [0.0] * (len(token_N) - start)
         self.flat: list[list[bool]] = []
         self.present: list[list[int]] = []
@@ -103,6 +104,8 @@ class _Twin:
             new = list(range(start, len(token_N)))
             if self.tokens.readmit:
                 self.kept = [list(range(len(token_N))) for _ in self.kept]
+            elif self.prunes_rows:
+                self._settle(self.decoder.num_layers - 1, len(token_N))
             else:
                 self.kept = self._choose([kept + new for kept in self.kept], len(token_N))
         return TwinStep(
@@ -118,13 +121,24 @@ class _Twin:
         chosen: list[list[int]] = []
         allowed = set(range(length))
         for layer, candidate in enumerate(candidates):
-            rivals = [j for j in candidate if j in allowed]
-            guarded = [j for j in rivals if self._is_protected(j, length)]
-            others = sorted((j for j in rivals if j not in guarded), key=lambda j: (-self.score[j], j))
-            best = sorted((guarded + others)[: self.tokens.num_rows(layer, length)])
+            best = self._best(layer, [j for j in candidate if j in allowed], length)
             chosen.append(best)
             allowed = set(best)
         return chosen
+
+    def _best(self, layer: int, rivals: list[int], length: int) -> list[int]:
+        """As many of some tokens as a layer keeps."""
+        guarded = [j for j in rivals if self._is_protected(j, length)]
+        others = sorted((j for j in rivals if j not in guarded), key=lambda j: (-self.score[j], j))
+        return sorted((guarded + others)[: self.tokens.num_rows(layer, length)])
+
+    def _settle(self, layer: int, length: int) -> list[int]:
+        """What all layers with this one's dial keep of the rows that entered them."""
+        held = self._best(layer, self.rows, length)
+        for other in range(self.decoder.num_layers):
+            if self.tokens.dials[other] == self.tokens.dials[layer]:
+                self.kept[other] = held
+        return held
 
     def _held(self, layer: int) -> list[int]:
         """What was stored before this forward: what the layer kept, or everything where tokens may come back."""
@@ -157,18 +171,29 @@ class _Twin:
         if self.is_step and self.tokens.readmit:
             self._restart(layer, num_tokens)
         magnitude = [0.0] * num_heads
+        if self.prunes_rows and layer and self.tokens.dials[layer] != self.tokens.dials[layer - 1]:
+            self.rows = self._best(layer, self._settle(layer - 1, num_tokens), num_tokens)
+        if self.start == 0:
+            self.prompt_of_layer[layer] = self.rows
         for row in range(num_tokens):
             if row < self.start:
                 context_HND[:, row] = remembered[row]
                 continue
-            seen = self.kept[layer] if self.is_step else [*self._held(layer), *range(self.start, row + 1)]
+            if row not in self.rows:
+                remembered[row] = context_HND[:, row].clone()  # gone: nobody looks
+                continue
+            seen = (
+                self.kept[layer]
+                if self.is_step
+                else [*self._held(layer), *(j for j in self.rows if j <= row)]
+            )
             for head in self.heads[layer]:
                 prob, values, flat[head] = self._row(
                     layer, query_HND[head, row], key_HND[head], value_HND[head], seen, scale
                 )
                 context_HND[head, row] = values
                 magnitude[head] += values.abs().sum().item()
-                if self.is_step or row >= num_tokens - earns_from:
+                if self.is_step or row in self.rows[-earns_from:]:
                     for j, p in zip(seen, prob.tolist(), strict=True):
                         received[j] += p
             remembered[row] = context_HND[:, row].clone()
@@ -183,7 +208,7 @@ class _Twin:
         """Probabilities and context of one row of one head, and whether it was flat."""
         keys, values = key_ND[seen], value_ND[seen]
         progressive = self.schedule.quantization
-        mean_key_D, mean_value_D = self._means(key_ND), self._means(value_ND)
+        mean_key_D, mean_value_D = self._means(layer, key_ND), self._means(layer, value_ND)
         if progressive is None or not self.is_step:
             if progressive is not None and self.start > 0:
                 old = torch.tensor([j < self.start for j in seen])
@@ -212,12 +237,12 @@ class _Twin:
             values[ranked[count:]] = mean_value_D
         return prob, prob @ values, flat
 
-    def _means(self, rows_ND: Tensor) -> Tensor:
+    def _means(self, layer: int, rows_ND: Tensor) -> Tensor:
         """The mean of the first forward's rows where rows are centred, else zero: what a row left out counts as."""
         bits = self.schedule.quantization
         if bits is None or not bits.centre:
             return torch.zeros_like(rows_ND[0])
-        return rows_ND[: self.num_prompt].mean(dim=0).bfloat16().to(rows_ND.dtype)
+        return rows_ND[self.prompt_of_layer[layer]].mean(dim=0).bfloat16().to(rows_ND.dtype)
 
     def _prune_heads(self, layer: int, magnitude: list[float]) -> None:
         """After a layer of the prompt, the next one computes the best heads only; later forwards keep to them."""

@@ -28,6 +28,7 @@ from multum.attention.cache_whole_rows import whole_rows_of
 from multum.attention.decoders import Decoder, find_decoder
 from multum.attention.generation_heads import CachedHeads
 from multum.attention.generation_record import ForwardFacts, LayerShape, Snapshot, layer_shape
+from multum.attention.prompt_pruning import PromptPruningTokens
 from multum.attention.quantization_schedule import ProgressiveQuantization
 from multum.attention.sparse_schedule import GenerationSchedule
 from multum.core import UserError, invalid
@@ -155,7 +156,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         key_BGSD, value_BGSD = self.new_key_BGQD, self.new_value_BGQD
         assert key_BGSD is not None
         assert value_BGSD is not None
-        mask_BS = self.tokens.new_mask_BQ
+        rows_BQ = mask_BS = self.tokens.new_rows_of(self.number)
         if self.key is not None and self.value is not None:
             key_BGSD = torch.cat([self._restored(self.key, key_BGSD.dtype, is_key=True), key_BGSD], dim=2)
             old_BGCD = self._restored(self.value, value_BGSD.dtype, is_key=False)
@@ -170,12 +171,13 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
             key_BGSD,
             value_BGSD,
             key_mask_BK=None if bool(mask_BS.all()) else mask_BS,
-            query_mask_BQ=None if self.tokens.all_real else self.tokens.new_mask_BQ,
+            query_mask_BQ=None if bool(rows_BQ.all()) else rows_BQ,
             scale=scale,
             causal=True,
             importance_from=0 if prompt_rows is None else max(0, num_rows - prompt_rows),
         )
         self.received_BS = importance_BHS.sum(dim=1)
+        self.tokens.add_rows(self.received_BS)
         return context_BHQD
 
     # storage ------------------------------------------------------------------------------------------------------
@@ -186,7 +188,7 @@ class SparseLayer(CacheLayerMixin):  # type: ignore[misc]
         if self.quantization is not None and self.quantization.centre and self.key is None:
             assert new[0] is not None
             assert new[1] is not None
-            self._centre_on(centre_of(new[0], new[1], self.tokens.new_mask_BQ))
+            self._centre_on(centre_of(new[0], new[1], self.tokens.new_rows_of(self.number)))
         index_B1K = index_BK[:, None]
         kept: list[Rows] = []
         for old, new_BGQD in zip((self.key, self.value), new, strict=True):
@@ -306,6 +308,7 @@ class SparseCache(Cache):  # type: ignore[misc]
         tokens = self.schedule.tokens or keep_all
         quantization = self.schedule.quantization
         kind = ReadmittingTokens if tokens.readmit else CachedTokens
+        kind = PromptPruningTokens if tokens.prune_prompt else kind
         self.tokens = kind(tokens, whole_rows_of(quantization))
         super().__init__(
             layers=[SparseLayer(self.tokens, layer, quantization) for layer in range(decoder.num_layers)]
@@ -382,8 +385,9 @@ class SparseCache(Cache):  # type: ignore[misc]
             iteration=len(self.forwards),
             num_queries=(1,) * tokens.batch_size if tokens.stepping else tuple(new_B.tolist()),
             length_B=tuple(tokens.lengths),
-            count_SB=before_SB if tokens.stepping else before_SB + new_B,
+            count_SB=before_SB if tokens.stepping else before_SB + tokens.new_rows_SB(),
             held_SB=None if tokens.stepping else before_SB,
+            queries_SB=None if tokens.stepping else tokens.new_rows_SB(),
             whole_SB=tokens.num_whole_SB() if tokens.stepping else None,
             flat_BX=torch.cat([it.flat_BH for it in results], dim=1) if results else None,
             value_rows_BY=torch.cat([it.value_rows_BG for it in results], dim=1) if results else None,

@@ -114,7 +114,7 @@ def _generation(
         length = prompt_tokens + iteration
         rows = [
             schedule.tokens.num_rows(layer, length)
-            if schedule.tokens and iteration >= dense_iterations
+            if schedule.tokens and (iteration >= dense_iterations or schedule.tokens.prunes_prompt_in(layer))
             else length
             for layer in range(network.num_layers)
         ]
@@ -124,7 +124,7 @@ def _generation(
                 layer=layer,
                 head_width=network.head_width,
                 heads=(tuple(range(heads[layer])),),
-                num_queries=(1 if iteration else prompt_tokens,),
+                num_queries=(1 if iteration else present,),
                 num_keys=(present,),
                 num_values=(_values(schedule, layer, present) if iteration else present,),
                 tokens_kept=(_falls(rows, layer),),
