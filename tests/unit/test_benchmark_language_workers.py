@@ -1,13 +1,13 @@
 """What the language suites ask of caches, on a small network in this process."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from benchmarks.peer_workers.language_model import Models
 from benchmarks.suites.generation import Stream
+from benchmarks.suites.needle import schedule_for
 from benchmarks.suites.perplexity import saved_at
 
 from multum.attention.cache_schedule import CacheSchedule
@@ -82,16 +82,15 @@ def test_a_curve_of_costly_caches_gives_no_number() -> None:
         saved_at([("bad", 3.0, 20.0)], 1.0)
 
 
-def test_a_needle_lies_at_its_depth_and_the_text_keeps_its_length() -> None:
-    from benchmarks.suites.needle import OBSERVED_ROWS, _needle
-
-    tokenizer = lambda words: {"input_ids": [ord(c) for c in words]}  # noqa: E731
-    language = SimpleNamespace(
-        language=SimpleNamespace(tokenizer=tokenizer), tokens=torch.zeros(1, 600, dtype=torch.long)
-    )
-    for depth, first in ((0.0, 0), (1.0, None)):
-        needle: Any = _needle(language, 0, 500, depth, "Oslo", "5926")  # type: ignore[arg-type]
-        assert len(needle.context) == 500
-        start = next(place for place, token in enumerate(needle.context) if token)
-        sentence = sum(1 for token in needle.context if token)
-        assert start == (first if first is not None else 500 - sentence - OBSERVED_ROWS)
+@pytest.mark.parametrize(
+    ("budget", "bits", "keep_ratio"),
+    [(0.2, (4, 4), 1.0), (0.3, (8, 6), 1.0), (0.1, (4, 4), 0.50176), (1.0, (8, 8), 1.0)],
+)
+def test_a_budget_buys_rows_first_and_then_bits(
+    budget: float, bits: tuple[int, int], keep_ratio: float
+) -> None:
+    schedule = schedule_for(budget, NUM_LAYERS)
+    assert schedule.tokens is not None
+    assert schedule.quantization is not None
+    assert schedule.tokens.keep_ratios == pytest.approx((keep_ratio,) * NUM_LAYERS)
+    assert (schedule.quantization.msb_bits, schedule.quantization.value_bits) == bits
