@@ -1,11 +1,5 @@
-"""What the authors ran, read off their two public traces: the schedules, and a network of the same shape.
+"""What the authors ran, read off their two public traces: the schedules, and a network of the same shape."""
 
-Every rule below stands in the files, row by row: token counts are floor(ratio x 1,024) at ratios 1, 0.9, 0.8, 0.6 and
-0.3, from the second generated token on; the values of a head are floor(0.3 x the layer's count), where an unpruned
-layer counts as 1,024; 16 heads, then 13, then 10, from the prompt on; keys are read in both planes always.
-"""
-
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +7,9 @@ from typing import Any
 import torch
 
 from multum.accelerator import Workload
-from multum.attention import (
-    CacheSchedule,
-    GenerationSchedule,
-    HeadSchedule,
-    ProgressiveQuantization,
-    ValueSchedule,
-    workload_of_schedule,
-)
+from multum.attention import GenerationSchedule, gpt2_medium_trace_schedule, workload_of_schedule
 from multum.core import published
 
-CONTEXT = 1024
-"""What the authors' ratios are parts of."""
 PROMPT_TOKENS = 992
 """Tokens of the prompt, which the files leave out."""
 GENERATED_TOKENS = 32
@@ -33,10 +18,6 @@ HEAD_WIDTH = 64
 """Channels of a head in the files."""
 NARROW_HEAD_WIDTH = 4
 """Channels of a head in a network that only has to count."""
-
-MEDIUM_TOKEN_RATIOS = (1.0,) * 2 + (0.9,) + (0.8,) * 2 + (0.6,) * 6 + (0.3,) * 13
-MEDIUM_HEADS = (16,) * 16 + (13,) * 6 + (10,) * 2
-MEDIUM_VALUE_RATIO = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,24 +65,6 @@ class Trace:
         )
 
 
-def medium_schedule() -> GenerationSchedule:
-    """What the medium trace prunes.
-
-    >>> schedule = medium_schedule()
-    >>> schedule.tokens.keep_counts[2], schedule.heads.num_heads(23, 16), schedule.values.num_values(11, 307)
-    (921, 10, 92)
-    """
-    counts = tuple(math.floor(ratio * CONTEXT) for ratio in MEDIUM_TOKEN_RATIOS)
-    return GenerationSchedule(
-        tokens=CacheSchedule(keep_counts=counts, protect_first=0, grace_tokens=1, readmit=True),
-        heads=HeadSchedule(keep_ratios=tuple(heads / MEDIUM_HEADS[0] for heads in MEDIUM_HEADS)),
-        values=ValueSchedule(
-            keep_ratios=(MEDIUM_VALUE_RATIO,) * len(counts), rooms=tuple(sorted({*counts, CONTEXT}))
-        ),
-        quantization=ProgressiveQuantization(msb_bits=8, value_bits=8, threshold=1.0),
-    )
-
-
 def random_gpt2(trace: Trace, generator: torch.Generator) -> Any:
     """A GPT-2 with the layers and heads of a trace, narrow heads and random weights."""
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -124,7 +87,7 @@ def random_gpt2(trace: Trace, generator: torch.Generator) -> Any:
 
 MEDIUM = Trace(
     file="gpt2-medium-wikitext2-pruned.csv",
-    schedule=medium_schedule(),
+    schedule=gpt2_medium_trace_schedule(),
     num_layers=24,
     num_heads=16,
     query_bits=16,

@@ -20,6 +20,7 @@ from multum.attention import (
     default_schedule,
     flat_schedule,
     flat_values,
+    gpt2_medium_trace_schedule,
     linear_cache,
     linear_heads,
     load_schedule,
@@ -325,6 +326,9 @@ def test_words_become_schedules_for_the_model(tmp_path: Path) -> None:
     assert flat.tokens == CacheSchedule(keep_ratios=(1.0, 0.5, 0.5, 0.5))
     save_schedule(flat_schedule(4, 0.4), tmp_path)
     assert read_schedule(tmp_path, encoder) == read_schedule("flat:0.4", encoder)
+    assert read_schedule("trace", tiny_gpt2(n_layer=24)) == gpt2_medium_trace_schedule()
+    with pytest.raises(UserError, match="schedule must be for the model's 4 layers; got 24"):
+        read_schedule("trace", decoder)
 
 
 @pytest.mark.parametrize(
@@ -334,6 +338,7 @@ def test_words_become_schedules_for_the_model(tmp_path: Path) -> None:
         ("flat:2", r"the part kept must be in \(0, 1\]"),
         ("flt:0.4", "schedule must be a file, .*; did you mean flat"),
         ("dense:0.4", "dense must be a word without a number"),
+        ("trace:2", "trace must be a word without a number"),
         ("macs:0.5", "schedule must be macs:SHARE@LENGTH"),
         ("macs:0.5@0", "the number of tokens must be a whole number"),
         ("cache:100@300", "the size of the cache must be a number and its unit"),

@@ -48,6 +48,7 @@ from multum.attention.static_quantization import quantize_static
 from multum.attention.token_absence import rank_by_absence
 from multum.attention.token_fate import TokenFate
 from multum.attention.token_pruning import LayerTokens, SentenceTokens, kept_counts, select_tokens
+from multum.attention.trace_schedule import gpt2_medium_trace_schedule
 from multum.attention.value_pruning import keep_largest
 from multum.attention.word_fate import TextFate, WordFate, trace_words
 from multum.attention.word_worth import count_common_tokens
@@ -109,6 +110,7 @@ __all__ = [
     "flat_schedule",
     "flat_values",
     "generate_text",
+    "gpt2_medium_trace_schedule",
     "head_magnitude",
     "keep_largest",
     "kept_counts",

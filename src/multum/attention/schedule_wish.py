@@ -6,6 +6,7 @@ flat:0.4           an encoder's later layers all keep 0.4; the cache of a genera
 linear:0.5         the paper's straight line, 0.5 on average
 macs:0.5@384       half the multiply-accumulates, of sentences of 384 tokens (encoders)
 cache:100MB@4096   at most 100 MB of cache, for contexts of 4,096 tokens (generating models)
+trace              what the authors pruned in their public trace (generating models of 24 layers and 16 heads)
 dense              nothing pruned
 PATH               a `.json` file, or a folder with a `multum_schedule.json` in it
 """
@@ -24,6 +25,7 @@ from multum.attention.planned import as_whole
 from multum.attention.schedule import flat_schedule
 from multum.attention.schedule_rules import classifier_schedule, linear_cache
 from multum.attention.sparse_schedule import SCHEDULE_FILE, EncoderSchedule, GenerationSchedule, load_schedule
+from multum.attention.trace_schedule import gpt2_medium_trace_schedule
 from multum.core import UserError, did_you_mean, invalid
 
 AnySchedule = EncoderSchedule | GenerationSchedule
@@ -87,6 +89,14 @@ def _dense(number: str, model: nn.Module) -> AnySchedule:
     return GenerationSchedule() if model_facts(model).reads is None else EncoderSchedule()
 
 
+def _trace(number: str, model: nn.Module) -> AnySchedule:
+    if number:
+        raise invalid("trace", "a word without a number", number)
+    schedule = gpt2_medium_trace_schedule()
+    check_fits(schedule, model_facts(model))
+    return schedule
+
+
 def _flat(number: str, model: nn.Module) -> AnySchedule:
     facts, ratio = model_facts(model), _ratio(number)
     num_layers = len(facts.layers)
@@ -120,6 +130,7 @@ _WORDS: dict[str, Callable[[str, nn.Module], AnySchedule]] = {
     "linear": _linear,
     "macs": _macs,
     "cache": _cache,
+    "trace": _trace,
 }
 
 

@@ -165,6 +165,30 @@ def a_quarter_of_the_cache() -> GenerateConfig:
     return GenerateConfig(prompt="Why is the sea salt?", keep_ratio=0.25, msb_bits=8)
 
 
+def prompt_at_half() -> GenerateConfig:
+    """A prompt that is pruned on its way through the layers, to half of its tokens on average, and its cache with it.
+
+    Command: `multum attention generate "Why is the sea salt?" --recipe prompt_at_half`.
+    Paper: section III-A, the summarization stage; GPT-2 is measured in its generation stage only.
+    Expected: the case `prompt_1024` of benchmarks/results/generation.json; short prompts are all within the 36 rows
+    that are never pruned.
+    """
+    return GenerateConfig(prompt="Why is the sea salt?", keep_ratio=0.5, prune_prompt=True)
+
+
+def gpt2_medium_trace() -> GenerateConfig:
+    """What the authors ran for their public trace, its workload written in their columns.
+
+    Command: `multum attention generate TEXT --model GPT2_MEDIUM --recipe gpt2_medium_trace`.
+    Paper: the public GPT-2-Medium workload of the authors: 992 tokens of WikiText-2, 32 generated.
+    Expected: after a text of 992 tokens, the counts of every row of the trace (`attention.trace_rows_exact` in
+    benchmarks/results/traces.json).
+    """
+    return GenerateConfig(
+        prompt="TEXT", plain=True, max_new_tokens=33, schedule=Path("trace"), trace=Path("workload.csv")
+    )
+
+
 def everything_and_bits() -> GenerateConfig:
     """No row pruned, only bits: what the two planes alone cost and save.
 
