@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.schema import Results
+from benchmarks.schema import NoNumberError, Results
 from multum.attention import TokenSchedule, annealed_schedule
 
 WAY_PERCENTS = (25, 50, 75, 100)
@@ -42,9 +42,12 @@ def _points(results: Results, case: str, what: str) -> list[tuple[float, float]]
 
 
 def _with_curve(results: Results) -> list[str]:
-    """The cases that have one."""
+    """The cases that have one; raises `NoNumberError` when none has."""
     first = f"curve.{WAY_PERCENTS[0]}_percent.token_reduction"
-    return [it.name for it in results.cases if it.name in LABELS and it.check.passed and first in it.readings]
+    found = [it.name for it in results.cases if it.name in LABELS and first in it.readings]
+    if not found:
+        raise NoNumberError("no curve was measured")
+    return found
 
 
 def curve_table(results: Results) -> str:
@@ -53,7 +56,7 @@ def curve_table(results: Results) -> str:
     for case in _with_curve(results):
         untuned, tuned = (_points(results, case, what) for what in ("pruned_only", "tuned"))
         lines += [
-            f"| {LABELS[case]} | {reduction:.2f}x | {-lost:+.1f} | {-left:+.1f} |"
+            f"| {LABELS[case]} | {reduction:.2f}x | {0.0 - lost:+.1f} | {0.0 - left:+.1f} |"
             for (reduction, lost), (_, left) in zip(untuned, tuned, strict=True)
         ]
     return "\n".join(lines)

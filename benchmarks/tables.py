@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.figures import figures_markdown, figures_of, with_unit
 from benchmarks.places import ROOT, load_suite, result_files, result_path, suite_names
 from benchmarks.registry import Plot
-from benchmarks.schema import CaseResult, Results, read_results
+from benchmarks.schema import CaseResult, NoNumberError, Results, read_results
 from multum.core.config import to_json
 from multum.core.errors import UserError, did_you_mean
 from multum.core.files import read_text, write_bytes_atomic, write_text_atomic
@@ -170,8 +170,12 @@ def _draw(plot: Plot, results: Results, *, check: bool) -> bool:
     place = ROOT / plot.path
     if place.exists() and mark in read_text(place):
         return False
+    try:
+        drawn = _svg(plot, results, mark)
+    except NoNumberError:
+        return False  # what it shows was not measured yet
     if not check:
-        write_bytes_atomic(place, _svg(plot, results, mark))
+        write_bytes_atomic(place, drawn)
     return True
 
 

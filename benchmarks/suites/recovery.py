@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.places import ROOT, data_folder
-from benchmarks.recovery_curve import milder_losses
-from benchmarks.registry import Case, Figure, Setting, Suite
+from benchmarks.recovery_curve import curve_table, draw_curve, milder_losses
+from benchmarks.registry import Case, Figure, Plot, Setting, Suite, Table
 from benchmarks.schema import Check
 from multum.attention import (
     AdaptConfig,
@@ -292,4 +292,6 @@ SUITE = Suite(
             1.0,
         ),
     ),
+    tables=(Table(name="curve", render=curve_table),),
+    plots=(Plot(path=Path("docs/images/recovery.svg"), draw=draw_curve),),
 )

@@ -316,6 +316,18 @@ def test_unknown_tables_and_devices_are_refused(tiny_suite: Path, name: str, mes
         tables.render_block(name)
 
 
+def test_plot_of_what_was_not_measured_yet_is_left_out(
+    tiny_suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(results: Results) -> None:
+        raise NoNumberError("nothing there")
+
+    suite = replace(tables.load_suite("tiny"), plots=(Plot(path=Path("docs/images/tiny.svg"), draw=draw),))
+    monkeypatch.setattr(tables, "load_suite", lambda name: suite)
+    assert tables.write_plots(check=True) == tables.write_plots(check=False) == []
+    assert not (tiny_suite / "docs").exists()
+
+
 def test_block_of_a_suite_that_was_not_measured_is_refused(tiny_suite: Path) -> None:
     (tiny_suite / "tiny.cuda.json").unlink()
     with pytest.raises(UserError, match=r"tiny\.cuda\.json does not exist"):
