@@ -165,3 +165,11 @@ def test_a_missing_or_foreign_file_is_refused(tmp_path: Path) -> None:
     write_tensor_file(tmp_path / "multum_delta.safetensors", {}, {}, schema="other/1")
     with pytest.raises(UserError, match="schema"):
         load_delta(tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["exact", "bfloat16", "int8"])
+def test_what_is_not_finite_is_not_saved(precision: str) -> None:
+    base = {"weight": torch.zeros(3, 4)}
+    tuned = {"weight": torch.full((3, 4), torch.nan)}
+    with pytest.raises(UserError, match="tuned weight must be finite; got 'NaN or infinity'"):
+        make_delta(base, tuned, precision=precision)

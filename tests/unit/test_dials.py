@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from multum.attention import GenerationSchedule, TokenSchedule, default_schedule, save_schedule
+from multum.attention import (
+    EvaluateConfig,
+    GenerateConfig,
+    GenerationSchedule,
+    TokenSchedule,
+    default_schedule,
+    save_schedule,
+)
 from multum.attention.dials import (
     CacheDials,
     EncoderDials,
@@ -100,6 +107,31 @@ def test_prompt_is_pruned_with_the_tokens_or_not_at_all(writer) -> None:
         generation_schedule(writer, CacheDials(prune_prompt=True), context=50)
     with pytest.raises(UserError, match="cache_megabytes must stand alone; got prune_prompt"):
         generation_schedule(writer, CacheDials(cache_megabytes=1.0, prune_prompt=True), context=50)
+
+
+@pytest.mark.parametrize("megabytes", [float("nan"), float("inf"), 0.0, -1.0])
+def test_cache_of_no_size_is_refused(writer, megabytes: float) -> None:
+    with pytest.raises(UserError, match="cache_megabytes must be a positive number"):
+        generation_schedule(writer, CacheDials(cache_megabytes=megabytes), context=50)
+
+
+def test_bits_beside_full_precision_are_refused(writer) -> None:
+    with pytest.raises(UserError, match="full_precision must stand without msb_bits and threshold"):
+        generation_schedule(writer, CacheDials(full_precision=True, msb_bits=4), context=50)
+
+
+def test_dials_of_the_other_kind_of_model_are_refused_by_evaluate_and_generate() -> None:
+    with pytest.raises(
+        UserError, match="msb_bits must be left alone for the task pairs; it is a dial of models"
+    ):
+        EvaluateConfig(data=Path("x"), task="pairs", msb_bits=4)
+    with pytest.raises(
+        UserError, match="budget must be left alone for the task needle; it is a dial of encoders"
+    ):
+        EvaluateConfig(data=Path("x"), task="needle", budget=0.5)
+    EvaluateConfig(data=Path("x"), task="needle", keep_ratio=0.5, msb_bits=4)
+    with pytest.raises(UserError, match=r"temperature must be 1 without sample; got 0\.5"):
+        GenerateConfig(prompt="x", temperature=0.5)
 
 
 def test_a_wish_stands_where_a_file_may(encoder, writer) -> None:

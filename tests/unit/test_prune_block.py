@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from multum.attention import LAYERS_BY_MODEL_TYPE, TokenSchedule, find_encoder, flat_schedule, prune
+from multum.attention import (
+    LAYERS_BY_MODEL_TYPE,
+    EncoderSchedule,
+    TokenSchedule,
+    find_encoder,
+    flat_schedule,
+    flat_values,
+    prune,
+)
 from multum.attention.pruning import ATTENTION_NAME
 from multum.core import UserError
 from small_encoders import NUM_HEADS, NUM_LAYERS, WIDTH, draw_tokens, make_encoder, pad, shared_encoder
@@ -305,3 +313,23 @@ def test_wrong_input_is_refused(inputs: Callable[[torch.Tensor], dict[str, Any]]
     token_BN = torch.stack(draw_tokens(6, 6))
     with prune(shared_encoder(), HALF), pytest.raises(UserError, match=message):
         shared_encoder()(**inputs(token_BN))
+
+
+def test_another_model_of_the_same_config_object_is_told_to_get_its_own() -> None:
+    first = make_encoder()
+    second = type(first)(first.config).eval()
+    tokens = torch.tensor([[5, 6, 7]])
+    with torch.no_grad(), prune(first, HALF):
+        with pytest.raises(UserError, match="config object of its own beside a pruned one"):
+            second(tokens)
+        with pytest.raises(UserError, match="whose config object is shared by one"), prune(second, HALF):
+            pass
+    assert second(tokens).last_hidden_state.shape[1] == 3
+
+
+def test_value_pruning_does_not_hide_what_is_no_number() -> None:
+    model = make_encoder()
+    with torch.no_grad():
+        model.encoder.layer[1].attention.self.query.weight[0, 0] = torch.nan
+        with prune(model, EncoderSchedule(values=flat_values(4, 0.5))):
+            assert model(torch.tensor([[5, 6, 7, 8]])).last_hidden_state.isnan().any()

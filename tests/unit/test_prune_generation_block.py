@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import DynamicCache, StaticCache
 
-from multum.attention import prune
+from multum.attention import default_schedule, prune
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.decoders import find_decoder
 from multum.attention.generation import prune_generation
@@ -288,10 +288,20 @@ def test_embeddings_can_be_given_in_place_of_tokens() -> None:
         assert torch.equal(model(inputs_embeds=embeds).logits, from_tokens)
 
 
-def test_half_precision_model_can_be_pruned() -> None:
-    model = make_decoder().bfloat16()
-    for schedule in (GenerationSchedule(tokens=SMALL), ALL_DIALS):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_model_can_be_pruned(dtype: torch.dtype) -> None:
+    model = make_decoder().to(dtype)
+    for schedule in (GenerationSchedule(tokens=SMALL), ALL_DIALS, default_schedule(model)):
         with prune_generation(model, schedule) as run:
             tokens = model.generate(PROMPT[None], max_new_tokens=4, do_sample=False)
         assert tokens.shape == (1, 24)
         assert run.kept_positions(0)[-1] == 22
+
+
+def test_another_model_of_the_same_config_object_is_told_to_get_its_own() -> None:
+    first = make_decoder()
+    second = type(first)(first.config).eval()
+    told = pytest.raises(UserError, match="config object of its own beside a pruned one")
+    with torch.no_grad(), prune_generation(first, SMALL), told:
+        second(PROMPT[None])
+    assert second(PROMPT[None]).logits.shape[1] == len(PROMPT)

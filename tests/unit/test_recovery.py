@@ -370,3 +370,9 @@ def test_a_fresh_classifier_is_the_same_for_the_same_seed(encoder: SentenceEncod
     ]
     assert torch.equal(heads[0].weight, heads[1].weight)
     assert heads[0].bias.abs().max() == 0
+
+
+@pytest.mark.parametrize(("rank", "precision"), [(0, "int8"), (4, "exact")])
+def test_impossible_ranks_are_refused_before_the_training(rank: int, precision: str) -> None:
+    with pytest.raises(UserError, match="rank must be at least 1, and with differences only"):
+        AdaptConfig(data=Path("x"), rank=rank, precision=precision)

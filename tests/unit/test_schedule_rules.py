@@ -275,8 +275,8 @@ def test_smaller_cache_gives_up_bits_first_then_tokens_in_turn() -> None:
             "budget_bytes must be at least [0-9]+; got 1000",
         ),
         (
-            lambda: schedule_for_cache_bytes(tiny_gpt2(), 1000, context=10),
-            "context must be at least 36; got 10",
+            lambda: schedule_for_cache_bytes(tiny_gpt2(), 1000, context=0),
+            "context must be at least 1; got 0",
         ),
         (
             lambda: schedule_for_cache_bytes(tiny_gpt2(), 1000, context=100, batch=0),
@@ -297,6 +297,19 @@ def test_smaller_cache_gives_up_bits_first_then_tokens_in_turn() -> None:
 def test_impossible_budgets_are_refused(call: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         call()
+
+
+def test_budget_for_a_context_shorter_than_what_is_protected_keeps_all_of_it() -> None:
+    short = schedule_for_cache_bytes(tiny_gpt2(), 100_000, context=5)
+    assert short == schedule_for_cache_bytes(tiny_gpt2(), 100_000, context=36)
+    assert short.tokens is not None
+    assert short.tokens.num_rows(3, 5) == 5
+
+
+def test_kind_that_is_no_word_is_refused() -> None:
+    data = schedule_to_dict(TokenSchedule(keep_ratios=(1.0,))) | {"kind": ["a"]}
+    with pytest.raises(UserError, match=r"kind must be one of .*; got \['a'\]"):
+        schedule_from_dict(data)
 
 
 def test_smallest_cache_that_is_named_is_met() -> None:

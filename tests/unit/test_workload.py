@@ -185,3 +185,12 @@ def test_columns_of_different_lengths_are_refused() -> None:
     columns = Workload.from_counts(keys=[[3, 4]], heads=1).columns()
     with pytest.raises(UserError, match="the columns must be of one length"):
         Workload(**(columns | {"head_id": np.array([0])}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [([[5, 5], [5]], "keys must be rows of one length"), ([["a", "b"]], "keys must be numbers")],
+)
+def test_counts_that_are_no_table_of_numbers_are_refused(keys: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Workload.from_counts(keys=keys, heads=2)

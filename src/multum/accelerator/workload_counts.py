@@ -74,10 +74,10 @@ def columns_of_counts(
     Raises:
         UserError: Shapes that do not fit, no heads.
     """
-    keys_IN: Column = np.asarray(keys)
+    keys_IN = _numbers("keys", keys)
     if keys_IN.ndim != 2 or not keys_IN.size:
         raise invalid("keys", "a list of layers for each iteration", keys)
-    length_I: Column = keys_IN.max(axis=1) if lengths is None else np.asarray(lengths)
+    length_I: Column = keys_IN.max(axis=1) if lengths is None else _numbers("lengths", lengths)
     length_IN = _spread("lengths", length_I[:, None] if length_I.ndim == 1 else length_I, keys_IN.shape)
     heads_R = _spread("heads", heads, keys_IN.shape).ravel()
     if heads_R.dtype.kind not in "iu" or (heads_R < 1).any():
@@ -101,10 +101,22 @@ def columns_of_counts(
     return columns
 
 
-def _spread(name: str, value: Any, shape: tuple[int, ...]) -> Column:
+def _numbers(name: str, value: Any) -> Column:
+    """An array of numbers or flags."""
     try:
-        spread: Column = np.broadcast_to(np.asarray(value), shape)
+        numbers: Column = np.asarray(value)
     except ValueError as problem:
-        given = np.asarray(value).shape
+        raise invalid(name, "rows of one length", value, "give every iteration all layers") from problem
+    if numbers.dtype.kind not in "biuf":
+        raise invalid(name, "numbers", value)
+    return numbers
+
+
+def _spread(name: str, value: Any, shape: tuple[int, ...]) -> Column:
+    numbers = _numbers(name, value)
+    try:
+        spread: Column = np.broadcast_to(numbers, shape)
+    except ValueError as problem:
+        given = numbers.shape
         raise invalid(name, f"of shape {shape}, or such that it spreads to it", given) from problem
     return spread

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from multum.attention.delta import Precision
+from multum.attention.delta import Precision, check_kept
 from multum.attention.recovery import Pooling, RecoveryConfig
 from multum.attention.schedule import TokenSchedule, embedding_schedule
 from multum.core import invalid
@@ -79,5 +79,6 @@ class AdaptConfig:
         for name in ("max_tokens", "least_tokens", "num_threads"):
             if getattr(self, name) < 1:
                 raise invalid(name, "at least 1", getattr(self, name))
+        check_kept(self.precision, self.rank)
         if self.num_texts is not None and self.num_texts < 1:
             raise invalid("num_texts", "at least 1", self.num_texts)

@@ -45,6 +45,13 @@ UNSUPPORTED_BY_MODEL_TYPE: dict[str, str] = {
 """Why some well-known architectures do not fit."""
 
 
+SHARED_CONFIG = (
+    "model must have a config object of its own beside a pruned one; got one that shares it; "
+    "build it from copy.deepcopy(config)"
+)
+"""Why a model that nobody pruned cannot run: its attention is named in a config that a pruned model shares."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Projections:
     """The linear layers of one attention."""

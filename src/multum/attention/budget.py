@@ -127,8 +127,8 @@ def schedule_for_cache_bytes(
         grace_tokens: See `CacheSchedule`.
 
     Raises:
-        UserError: An encoder, a size below 1, a context shorter than what is protected, a budget that even the
-            strongest schedule exceeds (the message tells the smallest that is met).
+        UserError: An encoder, a size below 1, a budget that even the strongest schedule exceeds (the message tells the
+            smallest that is met).
 
     >>> from transformers import GPT2Config, GPT2Model
     >>> model = GPT2Model(GPT2Config(n_embd=128, n_layer=4, n_head=2, vocab_size=10))
@@ -141,9 +141,10 @@ def schedule_for_cache_bytes(
         remedy = "an encoder has no cache; use schedule_for_macs"
         raise invalid("model", "one that generates", facts.name, remedy)
     protected = protect_first + grace_tokens
-    for name, size, least in (("batch", batch, 1), ("context", context, max(1, protected))):
-        if size < least:
-            raise invalid(name, f"at least {least}", size)
+    for name, size in (("batch", batch), ("context", context)):
+        if size < 1:
+            raise invalid(name, "at least 1", size)
+    context = max(context, protected)  # so many rows are never pruned: a shorter context has room for them
     num_layers = len(facts.layers)
 
     def counts(keep_ratio: float) -> tuple[int, ...]:

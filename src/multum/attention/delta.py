@@ -89,12 +89,10 @@ def make_delta(
         added: Tensors that the base has not.
 
     Raises:
-        UserError: Other names or shapes, an unknown precision, a rank below 1 or together with "exact".
+        UserError: Other names or shapes, a tuned tensor that is not finite, an unknown precision, a rank below 1 or
+            together with "exact".
     """
-    if precision not in get_args(Precision):
-        raise invalid("precision", f"one of {', '.join(get_args(Precision))}", precision)
-    if rank is not None and (rank < 1 or precision == "exact"):
-        raise invalid("rank", "at least 1, and with differences only", (rank, precision))
+    check_kept(precision, rank)
     if base.keys() != tuned.keys():
         raise invalid("tuned", "a state of the same model", sorted(base.keys() ^ tuned.keys())[:3])
     stored: dict[str, Tensor] = {}
@@ -102,10 +100,24 @@ def make_delta(
         after = tuned[name]
         if before.shape != after.shape:
             raise invalid(f"tuned {name}", f"of shape {tuple(before.shape)}", after)
+        if not bool(torch.isfinite(after).all()):
+            raise invalid(f"tuned {name}", "finite", "NaN or infinity", "the training went wrong")
         if not torch.equal(before, after):
             stored |= _compress(name, before.detach(), after.detach(), precision, rank)
     kept = {name: it.detach().clone() for name, it in (added or {}).items()}
     return Delta(base=weights_hash(base), precision=precision, stored=stored, added=kept)
+
+
+def check_kept(precision: str, rank: int | None) -> None:
+    """Refuse a way of keeping differences that there is not.
+
+    Raises:
+        UserError: An unknown precision, a rank below 1 or together with "exact".
+    """
+    if precision not in get_args(Precision):
+        raise invalid("precision", f"one of {', '.join(get_args(Precision))}", precision)
+    if rank is not None and (rank < 1 or precision == "exact"):
+        raise invalid("rank", "at least 1, and with differences only", (rank, precision))
 
 
 def merge(model: nn.Module, delta: Delta) -> None:

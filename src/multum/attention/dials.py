@@ -4,6 +4,7 @@ Either one word says everything (a schedule's file, or a wish of `schedule_wish.
 follow the family that suits the model's head (`defaults.py`), and heads, values and bits are as wished.
 """
 
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -154,12 +155,18 @@ def generation_schedule(model: nn.Module, dials: CacheDials, *, context: int) ->
         return found
     if dials.cache_megabytes is not None:
         refuse_others(dials, CacheDials, "cache_megabytes")
+        if not 0 < dials.cache_megabytes < math.inf:
+            raise invalid("cache_megabytes", "a positive number", dials.cache_megabytes)
         budget_bytes = round(dials.cache_megabytes * BYTES_PER_MEGABYTE)
         return schedule_for_cache_bytes(model, budget_bytes, context=context)
     if not _turned(dials, CacheDials):
         usual = default_schedule(model)
         assert isinstance(usual, GenerationSchedule)
         return usual
+    if dials.full_precision and not (dials.msb_bits is None and dials.threshold is None):
+        raise UserError(
+            "full_precision must stand without msb_bits and threshold, for nothing is rounded then"
+        )
     num_layers = len(model_facts(model).layers)
     tokens = None if dials.keep_ratio in (None, 1.0) else linear_cache(num_layers, dials.keep_ratio)
     if dials.prune_prompt:
@@ -188,6 +195,19 @@ def refuse_others(dials: Dials, kind: type[Dials], name: str) -> None:
     turned = [dial for dial in _turned(dials, kind) if dial != name]
     if turned:
         raise UserError(f"{name} must stand alone; got {', '.join(turned)} beside it; leave one of them out")
+
+
+def refuse_dials_of(kind: type[Dials], dials: Dials, what: str) -> None:
+    """Refuse dials that only the other kind of model has.
+
+    Raises:
+        UserError: A dial of `kind` that not all models have is not at its default.
+    """
+    shared = {it.name for it in fields(Dials)}
+    turned = [name for name in _turned(dials, kind) if name not in shared]
+    if turned:
+        models = "encoders" if kind is EncoderDials else "models that generate"
+        raise UserError(f"{turned[0]} must be left alone for {what}; it is a dial of {models}")
 
 
 def _turned(dials: Dials, kind: type[Dials]) -> list[str]:

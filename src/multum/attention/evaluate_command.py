@@ -14,9 +14,16 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from multum.attention.architectures import longest_input
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.decoders import find_decoder
-from multum.attention.dials import CacheDials, EncoderDials, encoder_schedule, generation_schedule
+from multum.attention.dials import (
+    CacheDials,
+    EncoderDials,
+    encoder_schedule,
+    generation_schedule,
+    refuse_dials_of,
+)
 from multum.attention.embedding import SentenceEncoder, pruning_or_not
 from multum.attention.language_model import LanguageModel
 from multum.attention.model_heads import rule_for
@@ -89,6 +96,8 @@ class EvaluateConfig(EncoderDials, CacheDials):
                 raise invalid(name, f"at least {least}", getattr(self, name))
         if self.num_texts is not None and self.num_texts < 1:
             raise invalid("num_texts", "at least 1", self.num_texts)
+        generates = self.task in ("perplexity", "needle")
+        refuse_dials_of(EncoderDials if generates else CacheDials, self, f"the task {self.task}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +184,7 @@ def _labels(config: EvaluateConfig) -> Evaluated:
     model, tokenizer = load_with_head(config.model)
     if rule_for(model).reads != "first" or not hasattr(model.config, "id2label"):
         raise invalid("model", "a sentence classifier", type(model).__name__)
-    encoder = SentenceEncoder(model=model, tokenizer=tokenizer, max_tokens=tokenizer.model_max_length)
+    encoder = SentenceEncoder(model=model, tokenizer=tokenizer, max_tokens=longest_input(model.base_model))
     schedule = encoder_schedule(model, config, length=64)
     texts, labels = [it.text for it in sentences], [it.label for it in sentences]
     say(f"classifying {len(texts)} sentences, densely and pruned")

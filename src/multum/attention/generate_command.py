@@ -67,6 +67,8 @@ class GenerateConfig(CacheDials):
             raise invalid("beams", "1 together with sample", self.beams, "beam search does not draw")
         if not self.temperature > 0:
             raise invalid("temperature", "above 0", self.temperature)
+        if self.temperature != 1.0 and not self.sample:
+            raise invalid("temperature", "1 without sample", self.temperature, "add sample to draw tokens")
 
 
 @dataclass(frozen=True, kw_only=True)

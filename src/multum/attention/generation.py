@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from multum.attention.architectures import SHARED_CONFIG
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.decoders import Decoder, find_decoder
 from multum.attention.generation_heads import check_projections, narrow
@@ -78,7 +79,8 @@ def prune_generation(
     check_depth(wanted, decoder)
     if any(str(config._attn_implementation).startswith("multum") for config in decoder.configs):  # type: ignore[attr-defined]
         raise UserError(
-            "model must not be pruned twice; got one inside a prune block; leave that block first"
+            "model must not be pruned twice; got one inside a prune block, or whose config object is shared by one; "
+            "leave that block first"
         )
     if wanted.heads is not None:
         check_projections(decoder.attentions)
@@ -216,6 +218,8 @@ def _sparse_attention(
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "B Q H D"], None]:
     """Transformers' attention interface: context as (B, Q, H, D), scores noted in the cache."""
+    if TRAVELLING not in kwargs:
+        raise UserError(SHARED_CONFIG)
     cache, run = kwargs[TRAVELLING]
     layer: Any = module.layer_idx
     values = run.schedule.values

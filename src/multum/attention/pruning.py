@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from multum.attention.architectures import Encoder, Projections, find_encoder
+from multum.attention.architectures import SHARED_CONFIG, Encoder, Projections, find_encoder
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.encoder_forward import EncoderForward
 from multum.attention.head_projection import check_projections, install, uninstall
@@ -182,7 +182,8 @@ def _prune_encoder(
         )
     if any(config._attn_implementation == ATTENTION_NAME for config in encoder.configs):  # type: ignore[attr-defined]
         raise UserError(
-            "model must not be pruned twice; got one inside a prune block; leave that block first"
+            "model must not be pruned twice; got one inside a prune block, or whose config object is shared by one; "
+            "leave that block first"
         )
     if dials.heads is not None:
         check_projections(encoder)
@@ -322,6 +323,8 @@ def _sparse_attention(
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "B L H D"], None]:
     """Transformers' attention interface: context as (B, L, H, D)."""
+    if TRAVELLING not in kwargs:
+        raise UserError(SHARED_CONFIG)
     forward: EncoderForward = kwargs[TRAVELLING]
     return forward.attend(query, key, value, dropout, scaling).transpose(1, 2), None
 

@@ -115,9 +115,9 @@ def schedule_from_dict(data: object) -> PrunableSchedule:
     if unknown:
         raise UserError(f"{unknown[0]} is not a key of a schedule's file; known: schema, kind, schedule")
     kind = data.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise invalid("kind", f"one of {', '.join(KINDS)}", kind)
-    return from_dict(KINDS[str(kind)], data.get("schedule"), name="schedule")
+    return from_dict(KINDS[kind], data.get("schedule"), name="schedule")
 
 
 def save_schedule(schedule: PrunableSchedule, folder: Path) -> Path:

@@ -33,7 +33,7 @@ def value_counts(schedule: ValueSchedule, layer: int, num_keys_B: Int[Tensor, " 
 
 
 def keep_largest(prob_BHQK: Float[Tensor, "B H Q K"], count_B: Int[Tensor, " B"]) -> Float[Tensor, "B H Q K"]:
-    """Set all but the `count` largest probabilities of every row to zero; the rest stays as it is.
+    """Set all but the `count` largest probabilities of every row to zero; the rest, and what is no number, stays.
 
     >>> keep_largest(torch.tensor([[[[0.5, 0.1, 0.3, 0.1]]]]), torch.tensor([3]))
     tensor([[[[0.5000, 0.1000, 0.3000, 0.0000]]]])
@@ -45,4 +45,4 @@ def keep_largest(prob_BHQK: Float[Tensor, "B H Q K"], count_B: Int[Tensor, " B"]
     equal_BHQK = prob_BHQK == least_BHQ1
     places_BHQ1 = count_B[:, None, None, None] - above_BHQK.sum(dim=-1, keepdim=True)
     kept_BHQK = above_BHQK | (equal_BHQK & (equal_BHQK.cumsum(dim=-1) <= places_BHQ1))
-    return prob_BHQK.where(kept_BHQK, 0.0)
+    return prob_BHQK.where(kept_BHQK | prob_BHQK.isnan(), 0.0)  # comparisons would hide a NaN

@@ -39,9 +39,9 @@ class RowFrame:
         return self.turn(rows_BGKD if self.mean_BG1D is None else rows_BGKD - self.mean_BG1D)
 
     def out_of(self, rows_BGKD: Float[Tensor, "B G K D"]) -> Float[Tensor, "B G K D"]:
-        """Rows as they were: the other way."""
+        """Rows as they were, in their own type: the other way."""
         back_BGKD = self.turn(rows_BGKD)
-        return back_BGKD if self.mean_BG1D is None else back_BGKD + self.mean_BG1D
+        return back_BGKD if self.mean_BG1D is None else (back_BGKD + self.mean_BG1D).to(rows_BGKD.dtype)
 
     def context_out_of(
         self, context_BHD: Float[Tensor, "B H D"], group_BH: Int[Tensor, "B H"] | None
@@ -57,8 +57,10 @@ class RowFrame:
             return back_BHD
         mean_BGD = self.mean_BG1D[:, :, 0]
         if group_BH is None:
-            return back_BHD + mean_BGD.repeat_interleave(context_BHD.shape[1] // mean_BGD.shape[1], dim=1)
-        return back_BHD + mean_BGD[torch.arange(len(group_BH), device=group_BH.device)[:, None], group_BH]
+            mean_BHD = mean_BGD.repeat_interleave(context_BHD.shape[1] // mean_BGD.shape[1], dim=1)
+        else:
+            mean_BHD = mean_BGD[torch.arange(len(group_BH), device=group_BH.device)[:, None], group_BH]
+        return (back_BHD + mean_BHD).to(context_BHD.dtype)  # float16 and the means' bfloat16 make float32
 
     def turn(self, rows: Float[Tensor, "*lead D"]) -> Float[Tensor, "*lead D"]:
         """Rows turned, which is undone by turning them again."""
