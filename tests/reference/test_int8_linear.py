@@ -277,10 +277,13 @@ def test_inputs_of_any_shape_and_stride(kind: Activations, impl: Choice) -> None
     spread = torch.empty(24, 20, dtype=torch.int8).T[::2]
     spread.copy_(code)
     x = torch.randn(3, 24)
-    assert torch.equal(
-        int8_linear(x, spread, scale, bias, activations=kind, impl=impl),
-        int8_linear(x, code, scale, bias, activations=kind, impl=impl),
+    of_spread, of_code = (
+        int8_linear(x, it, scale, bias, activations=kind, impl=impl) for it in (spread, code)
     )
+    if impl == "reference":  # torch's own product may sum in another order where strides differ
+        assert_close(of_spread, solve(x, code, scale, bias, kind), num_terms=24 * 64)
+    else:
+        assert torch.equal(of_spread, of_code)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,11 +4,11 @@ A tensor program hides memory that its kernels take and give back inside one ope
 float32, normalisation, activations, softmax and attention forward it is negligible (measured: below 0.5 % of what is
 alive). Convolutions are different:
 
-- *oneDNN* computes in a blocked layout, channels in groups of 16 (AVX-512). The input is copied into that layout
-  unless it has at most 3 channels, the weight always; the result is computed blocked and then copied back, so that
-  two results exist for a moment. Gradients of the input of a strided convolution (and results of a strided transposed
-  one, which is the same kernel) are computed channels-last and copied twice on the way back, unless it is depthwise.
-  Tensors that are channels-last already are used as they are; only weights are copied.
+- *oneDNN* computes in a blocked layout, channels in groups of 16 (AVX-512) or 8 (AVX2). The input is copied into that
+  layout unless it has at most 3 channels, the weight always; the result is computed blocked and then copied back, so
+  that two results exist for a moment. Gradients of the input of a strided convolution (and results of a strided
+  transposed one, which is the same kernel) are computed channels-last and copied twice on the way back, unless it is
+  depthwise. Tensors that are channels-last already are used as they are; only weights are copied.
 - *Torch's own* convolutions (float64, and small float32 ones) unfold the input into a matrix, of the whole batch in
   the forward pass and for the weight's gradient, of one sample per thread for the input's gradient.
 
@@ -22,15 +22,13 @@ Shape legend: N batch, C channels, K positions of a filter, P positions of the o
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from typing import Any, Final
 
 import torch
 
 from multum.cost.macs import name_of
-
-_BLOCK: Final = 16
-"""Channels in one block of oneDNN's layout, AVX-512."""
 
 _FEW_CHANNELS: Final = 3
 """Inputs with no more channels than this are read as they are: pictures."""
@@ -194,7 +192,14 @@ def _blocked(tensor: torch.Tensor, *, few: int = _FEW_CHANNELS) -> int:
     channels = tensor.shape[1]
     if channels <= few or not tensor.numel():
         return 0
-    return _size(tensor) // channels * (-(-channels // _BLOCK) * _BLOCK)
+    block = _block_channels()
+    return _size(tensor) // channels * (-(-channels // block) * block)
+
+
+@cache
+def _block_channels() -> int:
+    """Channels in one block of oneDNN's layout: as many float32 numbers as a vector of this processor holds."""
+    return 16 if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else 8
 
 
 def _size(tensor: torch.Tensor) -> int:
