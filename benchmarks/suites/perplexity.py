@@ -276,7 +276,7 @@ def _draw(results: Results) -> Any:
     for name, spine in axes.spines.items():
         spine.set_visible(name == "bottom")
         spine.set_color("#777777")
-    axes.legend(frameon=False, labelcolor="#777777")
+    axes.legend(frameon=False, labelcolor="#777777", loc="lower left", bbox_to_anchor=(0.16, 0.0))
     drawing.patch.set_alpha(0.0)
     axes.patch.set_alpha(0.0)
     return drawing
