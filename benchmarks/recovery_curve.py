@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.quiet_axes import quiet
 from benchmarks.schema import NoNumberError, Results
 from multum.attention import TokenSchedule, annealed_schedule
 
@@ -73,13 +74,5 @@ def draw_curve(results: Results) -> Any:
             reduction, lost = zip(*_points(results, case, what), strict=True)
             axes.plot(reduction, lost, line, marker="o", color=colour, label=f"{LABELS[case]}, {how}")
     axes.axhline(0, color="#777777", linewidth=1)
-    axes.set_xlabel("tokens of the dense model over tokens kept", color="#777777")
-    axes.set_ylabel("points lost", color="#777777")
-    axes.tick_params(colors="#777777")
-    for name, spine in axes.spines.items():
-        spine.set_visible(name == "bottom")
-        spine.set_color("#777777")
-    axes.legend(frameon=False, labelcolor="#777777")
-    drawing.patch.set_alpha(0.0)
-    axes.patch.set_alpha(0.0)
+    quiet(drawing, axes, x="tokens of the dense model over tokens kept", y="points lost")
     return drawing

@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.baselines import OURS, SAME_LINEARS, THREE_COLUMNS, three_columns
 from benchmarks.bert_problem import BERT_SCHEDULE, TWIN_TOLERANCE, BertProblem, bert_problem, check_bert
+from benchmarks.quiet_axes import quiet
 from benchmarks.registry import Case, Figure, Plot, Setting, Suite, Table
 from benchmarks.schema import Check, Paper, Results
 from multum.attention import SentenceEncoder, TokenSchedule, embedding_schedule, prune
@@ -190,16 +191,8 @@ def _draw_retrieval(results: Results) -> Any:
             color=colour,
             label=label,
         )
-    axes.set_xlabel("token reduction (dense = 1)", color="#777777")
-    axes.set_ylabel("queries that find their passage first, %", color="#777777")
-    axes.tick_params(colors="#777777")
     axes.grid(axis="y", color="#777777", alpha=0.3)
-    for name, spine in axes.spines.items():
-        spine.set_visible(name == "bottom")
-        spine.set_color("#777777")
-    axes.legend(frameon=False, labelcolor="#777777")
-    drawing.patch.set_alpha(0.0)
-    axes.patch.set_alpha(0.0)
+    quiet(drawing, axes, x="token reduction (dense = 1)", y="queries that find their passage first, %")
     return drawing
 
 

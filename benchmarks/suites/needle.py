@@ -12,9 +12,10 @@ from benchmarks.language_problem import LanguageProblem, language_peer, language
 from benchmarks.peers import ENVIRONMENTS
 from benchmarks.registry import Case, Figure, Setting, Suite
 from benchmarks.schema import Check, Results
+from multum.attention.budget import bytes_per_token
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.needle import FACTS, NUM_ANSWER_TOKENS, ROWS_BEHIND, Needle, ask, hide_needle, is_right
-from multum.attention.quantization_schedule import LSB_BITS, MsbBits, ProgressiveQuantization
+from multum.attention.quantization_schedule import MsbBits, ProgressiveQuantization
 from multum.attention.sparse_schedule import GenerationSchedule
 from multum.core import say
 from multum.cost import Latency
@@ -71,20 +72,15 @@ def schedule_for(budget: float, num_layers: int, width: int = 64) -> GenerationS
     """
     allowed_bytes = 0.98 * budget * 2 * width * 4
     settings: list[tuple[MsbBits, MsbBits]] = [(msb, value) for msb in NARROW for value in NARROW]
-    fitting = [it for it in settings if _row_bytes(*it, width) <= allowed_bytes]
+    fitting = [it for it in settings if bytes_per_token(it[0], width, value_bits=it[1]) <= allowed_bytes]
     msb_bits, value_bits = max(fitting, key=sum, default=settings[-1])
-    keep_ratio = min(1.0, allowed_bytes / _row_bytes(msb_bits, value_bits, width))
+    keep_ratio = min(1.0, allowed_bytes / bytes_per_token(msb_bits, width, value_bits=value_bits))
     return GenerationSchedule(
         tokens=CacheSchedule(keep_ratios=(keep_ratio,) * num_layers, prompt_rows=OBSERVED_ROWS),
         quantization=ProgressiveQuantization(
             msb_bits=msb_bits, value_bits=value_bits, threshold=1.0, rotate=True, centre=True
         ),
     )
-
-
-def _row_bytes(msb_bits: int, value_bits: int, width: int) -> float:
-    """Bytes of a token's key in two planes and of its value, a scale of 16 bits for each."""
-    return (msb_bits + LSB_BITS + value_bits) * width / 8 + 2 * 2
 
 
 def _check(problem: NeedleProblem) -> Check:

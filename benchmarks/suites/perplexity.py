@@ -22,6 +22,7 @@ from benchmarks.language_problem import (
 )
 from benchmarks.peers import ENVIRONMENTS
 from benchmarks.perplexity_dials import OUR_CACHES
+from benchmarks.quiet_axes import quiet
 from benchmarks.registry import Case, Figure, Plot, Setting, Suite, Table
 from benchmarks.schema import Check, NoNumberError, Results
 from multum.attention import GenerationSchedule, default_schedule
@@ -270,15 +271,8 @@ def _draw(results: Results) -> Any:
     axes.set_xticks([1, 2, 4, 8, 16], labels=["1x", "2x", "4x", "8x", "16x"])
     axes.set_yticks([0, 0.5, 1, 3, 10, 30], labels=["0", "0.5 %", "1 %", "3 %", "10 %", "30 %"])
     axes.minorticks_off()
-    axes.set_xlabel("bytes of a dense float32 cache over bytes read", color="#777777")
-    axes.set_ylabel("rise of perplexity", color="#777777")
-    axes.tick_params(colors="#777777")
-    for name, spine in axes.spines.items():
-        spine.set_visible(name == "bottom")
-        spine.set_color("#777777")
-    axes.legend(frameon=False, labelcolor="#777777", loc="lower left", bbox_to_anchor=(0.16, 0.0))
-    drawing.patch.set_alpha(0.0)
-    axes.patch.set_alpha(0.0)
+    labels = {"x": "bytes of a dense float32 cache over bytes read", "y": "rise of perplexity"}
+    quiet(drawing, axes, **labels, loc="lower left", bbox_to_anchor=(0.16, 0.0))
     return drawing
 
 

@@ -145,10 +145,9 @@ def schedule_for_cache_bytes(
         if size < 1:
             raise invalid(name, "at least 1", size)
     context = max(context, protected)  # so many rows are never pruned: a shorter context has room for them
-    num_layers = len(facts.layers)
 
     def counts(keep_ratio: float) -> tuple[int, ...]:
-        ratios = linear_cache(num_layers, keep_ratio).keep_ratios
+        ratios = linear_cache(len(facts.layers), keep_ratio).keep_ratios
         assert ratios is not None
         return tuple(max(protected, math.floor(ratio * context + 1e-9)) for ratio in ratios)
 
@@ -168,14 +167,16 @@ def schedule_for_cache_bytes(
     raise invalid("budget_bytes", f"at least {least}", budget_bytes, remedy)
 
 
-def bytes_per_token(bits: MsbBits, head_width: int) -> int:
+def bytes_per_token(bits: MsbBits, head_width: int, *, value_bits: MsbBits | None = None) -> int:
     """Bytes that one key and one value of one key/value head hold, both planes and scales included.
+
+    A value has as many bits as a key's first plane unless it is said otherwise.
 
     >>> bytes_per_token(8, 64)
     164
     """
     key_bytes = row_bytes(bits, head_width) + row_bytes(LSB_BITS, head_width)
-    return key_bytes + row_bytes(bits, head_width) + 2 * SCALE_BYTES
+    return key_bytes + row_bytes(value_bits or bits, head_width) + 2 * SCALE_BYTES
 
 
 def largest_that_fits(fits: Callable[[float], bool]) -> float | None:

@@ -73,7 +73,7 @@ class CacheDials(Dials):
     """Store keys and values as the model computes them, without rounding."""
 
     prune_prompt: bool = False
-    """Prune the prompt on its way through the layers too, so that it is read in less time; with keep_ratio."""
+    """Prune the prompt on its way through the layers too, so that later ones read fewer tokens; with keep_ratio."""
 
     cache_megabytes: float | None = None
     """The mildest schedule whose cache never holds more than so many megabytes, in place of the other dials."""

@@ -148,10 +148,7 @@ class _Twin:
         """As the public traces: layer 0 chooses among all tokens, each later one among those of the layer before."""
         everybody = list(range(length))
         among = self.kept[layer - 1] if layer else everybody
-        guarded = [j for j in among if self._is_protected(j, length)]
-        others = sorted((j for j in among if j not in guarded), key=lambda j: (-self.score[j], j))
-        count = self.tokens.num_rows(layer, length) if self.num_steps > 1 else length
-        self.kept[layer] = sorted((guarded + others)[:count])
+        self.kept[layer] = self._best(layer, among, length) if self.num_steps > 1 else sorted(among)
 
     def _is_protected(self, token: int, length: int) -> bool:
         return token < self.tokens.protect_first or token >= length - self.tokens.grace_tokens

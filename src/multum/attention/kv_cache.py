@@ -373,6 +373,7 @@ class SparseCache(Cache):  # type: ignore[misc]
         """Write down what the forward did; `before_SB` are the rows each stage had while it ran."""
         tokens, layers = self.tokens, self.layers
         new_B = tokens.new_mask_BQ.sum(dim=1)
+        queries_SB = None if tokens.stepping else tokens.new_rows_SB()
         results = [layer.result for layer in layers] if tokens.stepping else []
         snapshot = None
         if self.keep_history:
@@ -385,9 +386,9 @@ class SparseCache(Cache):  # type: ignore[misc]
             iteration=len(self.forwards),
             num_queries=(1,) * tokens.batch_size if tokens.stepping else tuple(new_B.tolist()),
             length_B=tuple(tokens.lengths),
-            count_SB=before_SB if tokens.stepping else before_SB + tokens.new_rows_SB(),
+            count_SB=before_SB if queries_SB is None else before_SB + queries_SB,
             held_SB=None if tokens.stepping else before_SB,
-            queries_SB=None if tokens.stepping else tokens.new_rows_SB(),
+            queries_SB=queries_SB,
             whole_SB=tokens.num_whole_SB() if tokens.stepping else None,
             flat_BX=torch.cat([it.flat_BH for it in results], dim=1) if results else None,
             value_rows_BY=torch.cat([it.value_rows_BG for it in results], dim=1) if results else None,

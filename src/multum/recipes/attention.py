@@ -171,8 +171,8 @@ def prompt_at_half() -> GenerateConfig:
 
     Command: `multum attention generate "Why is the sea salt?" --recipe prompt_at_half`.
     Paper: section III-A, the summarization stage; GPT-2 is measured in its generation stage only.
-    Expected: the case `prompt_1024` of benchmarks/results/generation.json; short prompts are all within the 36 rows
-    that are never pruned.
+    Expected: half of the rows in layers that prune; what time that saves is not measured yet (the case `prompt_1024` of
+    the suite benchmarks/suites/generation.py). Short prompts are all within the 36 rows that are never pruned.
     """
     return GenerateConfig(prompt="Why is the sea salt?", keep_ratio=0.5, prune_prompt=True)
 
