@@ -115,7 +115,7 @@ def _run_sst2(runs: list[Trained], setting: Setting) -> Readings:
     for run in runs:
         seed, schedule = run.config.recovery.loop.seed, run.schedule
         dense, longer, tuned = (
-            adapted_classifier(minilm_folder(), load_delta(folder), run.config.pooling)
+            adapted_classifier(minilm_folder(), load_delta(folder))
             for folder in (run.folder / "dense", run.folder / "longer", run.folder)
         )
         lengths = TokenizedTexts.of(dense.encoder, [it.text for it in sentences]).lengths

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multum.core.config import differing_keys, from_dict, load_json, save_json, to_dict, to_json
+from multum.core.config import check_fields, differing_keys, from_dict, load_json, save_json, to_dict, to_json
 from multum.core.errors import UserError, invalid
 
 
@@ -185,3 +186,43 @@ inners = st.builds(
 )
 def test_any_configuration_survives_the_round_trip(config: Outer) -> None:
     assert from_dict(Outer, to_dict(config)) == config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """Holds its fields to their annotations."""
+
+    count: int = 1
+    part: float = 0.5
+    parts: float | tuple[float, ...] = 0.5
+    ids: tuple[int, ...] | None = None
+    inner: Inner | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+def test_fields_built_in_python_become_what_they_are_annotated_as() -> None:
+    held = Held(count=np.int64(3), part=1, parts=[1, np.float32(0.5)], ids=[1, 2])  # type: ignore[arg-type]
+    assert held == Held(count=3, part=1.0, parts=(1.0, 0.5), ids=(1, 2))
+    assert [type(it) for it in (held.count, held.part, held.parts)] == [int, float, tuple]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"count": 1.5}, "count must be an int; got 1.5"),
+        ({"count": math.nan}, "count must be an int; got nan"),
+        ({"count": True}, "count must be an int; got True"),
+        ({"part": math.nan}, "part must be finite; got nan"),
+        ({"part": "a"}, "part must be a number; got 'a'"),
+        ({"parts": (0.5, "a")}, r"parts\[1\] must be a number; got 'a'"),
+        ({"parts": None}, "parts must be a number; got None"),
+        ({"ids": (1, 2.5)}, r"ids\[1\] must be an int; got 2.5"),
+        ({"ids": 3}, "ids must be a list; got 3"),
+        ({"inner": Held()}, "inner must be of type Inner; got Held"),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Held(**changes)  # type: ignore[arg-type]

@@ -216,3 +216,13 @@ def test_stage_without_a_json_form_is_refused_and_not_recorded(tmp_path: Path) -
         with pytest.raises(UserError, match=r"stage bad\.loss must be"):
             run.stage("bad", lambda: {"loss": float("nan")})
         assert run.stages == ()
+
+
+def test_a_run_that_left_nothing_may_start_with_other_options(tmp_path: Path) -> None:
+    Run.open(tmp_path, Dials()).close()
+    with Run.open(tmp_path, Dials(keep_ratio=0.3)) as run:
+        assert run.stages == ()
+    assert record_of(tmp_path)["config"]["keep_ratio"] == 0.3
+    (tmp_path / "dense").mkdir()  # a training that had begun
+    with pytest.raises(UserError, match="not finished; --resume continues it"):
+        Run.open(tmp_path, Dials())

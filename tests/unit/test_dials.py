@@ -139,3 +139,18 @@ def test_a_wish_stands_where_a_file_may(encoder, writer) -> None:
     assert wished.tokens == TokenSchedule(keep_ratios=(1.0, *[0.25] * (NUM_LAYERS - 1)))
     cache = generation_schedule(writer, CacheDials(schedule=Path("cache:1MB@100")), context=100)
     assert cache == generation_schedule(writer, CacheDials(cache_megabytes=1.0), context=100)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"keep_ratio": 0.0}, r"^keep_ratio must be in \(0, 1\]; got 0.0; it is the part KEPT"),
+        ({"keep_heads": 1.5}, r"^keep_heads must be in \(0, 1\]; got 1.5"),
+        ({"keep_values": float("nan")}, r"^keep_values must be in \(0, 1\]; got nan"),
+        ({"budget": 0.0}, r"^budget must be in \(0, 1\]; got 0.0"),
+        ({"bits": 1}, "^bits must be in 2..16; got 1"),
+    ],
+)
+def test_a_bad_dial_is_called_by_its_own_name(encoder, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        encoder_schedule(encoder, EncoderDials(**changes), length=9)

@@ -333,3 +333,12 @@ def test_value_pruning_does_not_hide_what_is_no_number() -> None:
         model.encoder.layer[1].attention.self.query.weight[0, 0] = torch.nan
         with prune(model, EncoderSchedule(values=flat_values(4, 0.5))):
             assert model(torch.tensor([[5, 6, 7, 8]])).last_hidden_state.isnan().any()
+
+
+@pytest.mark.usefixtures("as_shipped")
+@pytest.mark.parametrize("schedule", [None, 0.5, (1.0, 0.5), "flat:0.4"])
+def test_what_is_no_schedule_is_refused(schedule: Any) -> None:
+    with pytest.raises(
+        UserError, match="schedule must be one of TokenSchedule, EncoderSchedule, CacheSchedule"
+    ):
+        prune(make_encoder(), schedule)

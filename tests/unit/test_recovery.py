@@ -182,7 +182,7 @@ def test_recovery_writes_a_delta_that_gives_what_it_reports(
     assert result["delta_bytes"] == delta.num_bytes
     assert not list((tmp_path / "run").rglob(CHECKPOINT_FILE))
     if task == "classify":
-        again = adapted_classifier(model_folder, delta, "first").accuracy(read_sst2(data), SCHEDULE)
+        again = adapted_classifier(model_folder, delta).accuracy(read_sst2(data), SCHEDULE)
     elif task == "similarity":
         again = pair_correlation(adapted_encoder(model_folder, delta), read_stsb(data, "dev"), SCHEDULE)[0]
     else:
@@ -334,7 +334,7 @@ def test_more_frozen_layers_than_there_are_is_refused(encoder: SentenceEncoder) 
 def test_a_delta_without_a_head_makes_no_classifier(tmp_path: Path, model_folder: Path) -> None:
     adapt(config_for("distill", write_wikitext2(tmp_path / "data"), model_folder), tmp_path / "run")
     with pytest.raises(UserError, match="delta must be of a classifier, with a head"):
-        adapted_classifier(model_folder, load_delta(tmp_path / "run"), "first")
+        adapted_classifier(model_folder, load_delta(tmp_path / "run"))
 
 
 def test_a_single_text_cannot_be_held_out_too(tmp_path: Path, model_folder: Path) -> None:

@@ -82,7 +82,6 @@ def test_special_tokens_do_not_set_the_scale() -> None:
     ("changes", "message"),
     [
         ({"text": " "}, "text must be some text"),
-        ({"last_layer": 0, "importance": ()}, "at least 1"),
         ({"importance": (1.0,)}, "one number for each of its 2 layers"),
         ({"importance": (2.0, 1.0)}, "never falling"),
         ({"importance": (float("nan"), 1.0)}, "finite"),

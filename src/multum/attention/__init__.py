@@ -1,6 +1,7 @@
 """Sparse attention after SpAtten: one file per idea of the paper."""
 
 from multum.attention.adapt_config import AdaptConfig
+from multum.attention.adapted import adapted_classifier, adapted_encoder
 from multum.attention.architectures import LAYERS_BY_MODEL_TYPE, Encoder, find_encoder
 from multum.attention.budget import schedule_for_cache_bytes, schedule_for_macs
 from multum.attention.cache_schedule import CacheSchedule
@@ -26,7 +27,6 @@ from multum.attention.recovery import RecoveryConfig, annealed_schedule
 from multum.attention.recovery_command import adapt
 from multum.attention.recovery_distillation import distill_embeddings
 from multum.attention.recovery_labels import SentenceClassifier, tune_classifier, tune_similarity
-from multum.attention.recovery_tasks import adapted_classifier, adapted_encoder
 from multum.attention.run_command import Ran, RunConfig, run_model
 from multum.attention.schedule import TokenSchedule, embedding_schedule, flat_schedule, linear_schedule
 from multum.attention.schedule_rules import (

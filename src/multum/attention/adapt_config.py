@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from multum.attention.delta import Precision, check_kept
-from multum.attention.recovery import Pooling, RecoveryConfig
+from multum.attention.embedding import Pooling
+from multum.attention.recovery import RecoveryConfig
 from multum.attention.schedule import TokenSchedule, embedding_schedule
-from multum.core import invalid
+from multum.core import check_fields, invalid
 
 Task = Literal["classify", "similarity", "distill"]
 """Fine-tuning on SST-2, fine-tuning on STS-B, self-distillation on plain text."""
@@ -34,6 +35,10 @@ class AdaptConfig:
     schedule: TokenSchedule = field(default_factory=lambda: embedding_schedule(6, 0.4))
     """The pruning to adapt to; as many layers as the model. Where its `spare_tokens` are empty, `spare` fills them from
     the texts that are trained on."""
+
+    schedule_from: Path | None = None
+    """The same in one word: a schedule's file, the folder that it lies in, or a wish such as linear:0.5, of which the
+    tokens are taken; takes the place of the options of `schedule`."""
 
     spare: Spare = "common"
     """Which tokens a sentence can spare first: those that occur in most texts, or those whose absence moves the dense
@@ -70,10 +75,7 @@ class AdaptConfig:
     """Threads that torch computes with; at least 1."""
 
     def __post_init__(self) -> None:
-        if self.task not in get_args(Task):
-            raise invalid("task", f"one of {', '.join(get_args(Task))}", self.task)
-        if self.spare not in get_args(Spare):
-            raise invalid("spare", f"one of {', '.join(get_args(Spare))}", self.spare)
+        check_fields(self)
         if self.compare and self.task == "distill":
             raise invalid("compare", "False for distill", True, "its peer is the dense model as it is")
         for name in ("max_tokens", "least_tokens", "num_threads"):

@@ -6,10 +6,9 @@ token at a time, and what shrinks is what every later token must read.
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
-from multum.attention.head_schedule import check_ratios
-from multum.core import invalid
+from multum.attention.head_schedule import check_falling, check_ratios
+from multum.core import check_fields, invalid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +45,7 @@ class CacheSchedule:
     then not be freed."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if (self.keep_ratios is None) == (self.keep_counts is None):
             both = (self.keep_ratios, self.keep_counts)
             raise invalid("keep_ratios, keep_counts", "given one of the two", both)
@@ -68,11 +68,7 @@ class CacheSchedule:
                 least = self.protect_first + self.grace_tokens
                 remedy = "lower protect_first or grace_tokens"
                 raise invalid(f"keep_counts[{layer}]", f"at least {least}, the protected rows", count, remedy)
-        for layer, (earlier, later) in enumerate(pairwise(self.dials)):
-            if later > earlier:
-                raise invalid(
-                    "what layers keep", "non-increasing", self.dials, f"it grows after layer {layer}"
-                )
+        check_falling("what layers keep", self.dials)
 
     @property
     def dials(self) -> tuple[float, ...] | tuple[int, ...]:

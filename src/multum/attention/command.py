@@ -2,29 +2,28 @@
 
 import io
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from multum.attention.embedding import SentenceEncoder
-from multum.attention.schedule import TokenSchedule, embedding_schedule
+from multum.attention.adapted import AdaptedDials, adapted_schedule, load_encoder
+from multum.attention.dials import EncoderDials, dials_turned
 from multum.attention.word_fate import TextFate, trace_words
 from multum.core import UserError, say, write_bytes_atomic
 from multum.data import minilm_folder, read_lines
 
 FROM_STANDARD_INPUT = "-"
+SHOWN_KEEP_RATIO = 0.4
+"""What `show` keeps when nobody says: little enough for words to go."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShowConfig:
-    """A text, and how much of it may stay."""
+class ShowConfig(AdaptedDials):
+    """A text, and how much of it may stay; 0.4 in every layer but the first when no dial is turned."""
 
     text: str
     """The text; - reads it from standard input."""
-
-    keep_ratio: float = 0.4
-    """Part of the tokens that every layer but the first keeps, in (0, 1]."""
 
     model: Path | None = None
     """Folder of a transformers encoder; all-MiniLM-L6-v2 when left alone."""
@@ -37,17 +36,14 @@ class ShowConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedConfig:
-    """A file of texts, and how they become vectors."""
+class EmbedConfig(AdaptedDials):
+    """A file of texts, and how they become vectors; nothing is pruned when no dial is turned."""
 
     file: Path
     """UTF-8 text file, one text on each line."""
 
     out: Path = Path("embeddings.npy")
     """Where to write the embeddings: an array of float32, one row of unit length for each text."""
-
-    keep_ratio: float = 1.0
-    """Part of the tokens that every layer but the first keeps, in (0, 1]; 1 prunes nothing."""
 
     batch: int = 16
     """Texts at once."""
@@ -77,8 +73,10 @@ def show_text(config: ShowConfig) -> TextFate:
         UserError: As `trace_words`.
     """
     text = sys.stdin.read() if config.text == FROM_STANDARD_INPUT else config.text
-    encoder = SentenceEncoder.load(config.model or minilm_folder())
-    return trace_words(encoder, text, _schedule(encoder, config.keep_ratio))
+    encoder = load_encoder(config.model or minilm_folder(), config)
+    usual = replace(config, keep_ratio=SHOWN_KEEP_RATIO) if _says_nothing(config) else config
+    length = len(encoder.tokenizer(text, verbose=False)["input_ids"])
+    return trace_words(encoder, text, adapted_schedule(encoder.model, usual, length=length))
 
 
 def embed_file(config: EmbedConfig) -> Embedded:
@@ -90,8 +88,10 @@ def embed_file(config: EmbedConfig) -> Embedded:
     if config.out.suffix != ".npy":
         raise UserError(f"out must end in .npy; got {config.out.name!r}")
     texts = read_lines(config.file)
-    encoder = SentenceEncoder.load(config.model or minilm_folder())
-    schedule = None if config.keep_ratio == 1 else _schedule(encoder, config.keep_ratio)
+    encoder = load_encoder(config.model or minilm_folder(), config)
+    schedule = (
+        None if _says_nothing(config) else adapted_schedule(encoder.model, config, length=encoder.max_tokens)
+    )
     say(f"embedding {len(texts)} texts")
     embeddings_TD, reduction = encoder.embed(texts, schedule=schedule, batch_size=config.batch)
     stream = io.BytesIO()
@@ -101,5 +101,6 @@ def embed_file(config: EmbedConfig) -> Embedded:
     return Embedded(out=str(config.out), num_texts=num_texts, width=width, token_reduction=reduction)
 
 
-def _schedule(encoder: SentenceEncoder, keep_ratio: float) -> TokenSchedule:
-    return embedding_schedule(int(encoder.model.config.num_hidden_layers), keep_ratio)
+def _says_nothing(config: AdaptedDials) -> bool:
+    """Whether neither a dial nor an adaptation says what to keep."""
+    return config.adapted is None and not dials_turned(config, EncoderDials)

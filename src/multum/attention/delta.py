@@ -18,6 +18,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from multum.attention.embedding import Pooling
 from multum.core import UserError, invalid
 from multum.training import read_tensor_file, write_tensor_file
 
@@ -53,6 +54,8 @@ class Delta:
     """Compressed tensors, named `KIND/NAME`."""
     added: Mapping[str, Tensor] = field(default_factory=dict)
     """Tensors that the base has not, for instance a head's, as they are."""
+    pooling: Pooling | None = None
+    """What is read of the last layer: its first token or its mean; None: nobody has said."""
 
     @property
     def num_bytes(self) -> int:
@@ -165,7 +168,10 @@ def save_delta(delta: Delta, folder: Path) -> Path:
     """Write a delta beside a schedule, atomically; returns the file."""
     path = folder / DELTA_FILE
     tensors = {**delta.stored, **{f"added/{name}": it for name, it in delta.added.items()}}
-    write_tensor_file(path, tensors, {"base": delta.base, "precision": delta.precision}, schema=SCHEMA)
+    header = {"base": delta.base, "precision": delta.precision}
+    if delta.pooling is not None:
+        header["pooling"] = delta.pooling
+    write_tensor_file(path, tensors, header, schema=SCHEMA)
     return path
 
 
@@ -179,7 +185,13 @@ def load_delta(folder: Path) -> Delta:
     tensors, header = read_tensor_file(path, schema=SCHEMA)
     added = {name.removeprefix("added/"): it for name, it in tensors.items() if name.startswith("added/")}
     stored = {name: it for name, it in tensors.items() if not name.startswith("added/")}
-    return Delta(base=header["base"], precision=header["precision"], stored=stored, added=added)
+    return Delta(
+        base=header["base"],
+        precision=header["precision"],
+        stored=stored,
+        added=added,
+        pooling=header.get("pooling"),
+    )
 
 
 def _compress(

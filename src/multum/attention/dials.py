@@ -96,6 +96,9 @@ def encoder_schedule(model: nn.Module, dials: EncoderDials, *, length: int) -> E
     >>> schedule.tokens.keep_ratios
     (1.0, 0.4, 0.4)
     """
+    _check_parts(dials, "keep_ratio", "keep_heads", "keep_values", "budget")
+    if dials.bits is not None and not 2 <= dials.bits <= 16:
+        raise invalid("bits", "in 2..16", dials.bits)
     if dials.schedule is not None:
         refuse_others(dials, EncoderDials, "schedule")
         wished = read_schedule(dials.schedule, model)
@@ -147,6 +150,9 @@ def generation_schedule(model: nn.Module, dials: CacheDials, *, context: int) ->
         UserError: A value out of range, a schedule's file beside other dials, a file of another kind, a budget that is
             too small.
     """
+    _check_parts(dials, "keep_ratio", "keep_heads", "keep_values")
+    if dials.threshold is not None and not 0 <= dials.threshold <= 1:
+        raise invalid("threshold", "in [0, 1]", dials.threshold, "it is compared with a probability")
     if dials.schedule is not None:
         refuse_others(dials, CacheDials, "schedule")
         found = read_schedule(dials.schedule, model)
@@ -159,7 +165,7 @@ def generation_schedule(model: nn.Module, dials: CacheDials, *, context: int) ->
             raise invalid("cache_megabytes", "a positive number", dials.cache_megabytes)
         budget_bytes = round(dials.cache_megabytes * BYTES_PER_MEGABYTE)
         return schedule_for_cache_bytes(model, budget_bytes, context=context)
-    if not _turned(dials, CacheDials):
+    if not dials_turned(dials, CacheDials):
         usual = default_schedule(model)
         assert isinstance(usual, GenerationSchedule)
         return usual
@@ -186,15 +192,23 @@ def generation_schedule(model: nn.Module, dials: CacheDials, *, context: int) ->
     )
 
 
+def _check_parts(dials: Dials, *names: str) -> None:
+    """Refuse parts that are none, by the names of the dials: what a schedule says of them has other names."""
+    for name in names:
+        part = getattr(dials, name)
+        if part is not None and not 0 < part <= 1:
+            raise invalid(name, "in (0, 1]", part, "it is the part KEPT")
+
+
 def refuse_others(dials: Dials, kind: type[Dials], name: str) -> None:
     """Refuse a dial that stands beside another which decides everything.
 
     Raises:
         UserError: Some dial of `kind` other than `name` is not at its default.
     """
-    turned = [dial for dial in _turned(dials, kind) if dial != name]
-    if turned:
-        raise UserError(f"{name} must stand alone; got {', '.join(turned)} beside it; leave one of them out")
+    found = [dial for dial in dials_turned(dials, kind) if dial != name]
+    if found:
+        raise UserError(f"{name} must stand alone; got {', '.join(found)} beside it; leave one of them out")
 
 
 def refuse_dials_of(kind: type[Dials], dials: Dials, what: str) -> None:
@@ -204,13 +218,13 @@ def refuse_dials_of(kind: type[Dials], dials: Dials, what: str) -> None:
         UserError: A dial of `kind` that not all models have is not at its default.
     """
     shared = {it.name for it in fields(Dials)}
-    turned = [name for name in _turned(dials, kind) if name not in shared]
-    if turned:
-        models = "encoders" if kind is EncoderDials else "models that generate"
-        raise UserError(f"{turned[0]} must be left alone for {what}; it is a dial of {models}")
+    found = [name for name in dials_turned(dials, kind) if name not in shared]
+    if found:
+        models = "models that generate" if kind is CacheDials else "encoders"
+        raise UserError(f"{found[0]} must be left alone for {what}; it is a dial of {models}")
 
 
-def _turned(dials: Dials, kind: type[Dials]) -> list[str]:
+def dials_turned(dials: Dials, kind: type[Dials]) -> list[str]:
     """Dials of `kind` that are not at their default."""
     usual = kind()
     return [it.name for it in fields(kind) if getattr(dials, it.name) != getattr(usual, it.name)]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,6 +23,9 @@ from multum.attention.pruning_run import PruningRun
 from multum.attention.schedule import TokenSchedule
 from multum.attention.sparse_schedule import EncoderSchedule
 from multum.core import UserError, invalid, require_module
+
+Pooling = Literal["mean", "first"]
+"""What the head reads: the mean of the survivors, or the first token ([CLS])."""
 
 
 def mean_pool(hidden_BLD: Float[Tensor, "B L D"], mask_BL: Bool[Tensor, "B L"]) -> Float[Tensor, "B D"]:

@@ -9,17 +9,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import torch
 from torch import nn
 
+from multum.attention.adapted import AdaptedDials, adapted_classifier, adapted_schedule, load_encoder
 from multum.attention.architectures import longest_input
 from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.decoders import find_decoder
+from multum.attention.delta import load_delta
 from multum.attention.dials import (
     CacheDials,
-    EncoderDials,
     encoder_schedule,
     generation_schedule,
     refuse_dials_of,
@@ -29,12 +30,14 @@ from multum.attention.language_model import LanguageModel
 from multum.attention.model_heads import rule_for
 from multum.attention.needle import FACTS, ask, hide_needle, is_right
 from multum.attention.perplexity import TeacherForced, teacher_forced
-from multum.attention.recovery_scores import make_clozes, rank_of_own, recall_at_1
+from multum.attention.recovery import TokenizedTexts
+from multum.attention.recovery_labels import pair_correlation
+from multum.attention.recovery_scores import make_clozes, rank_of_own, reached_reduction, recall_at_1
 from multum.attention.run_command import load_with_head
 from multum.attention.sparse_schedule import EncoderSchedule, GenerationSchedule
-from multum.core import invalid, require_module, say, track
+from multum.core import check_fields, invalid, say, track
 from multum.data import (
-    SentencePair,
+    LabelledSentence,
     minilm_folder,
     read_lines,
     read_sst2,
@@ -51,7 +54,7 @@ SENTENCE_END = re.compile(r"(?<=\w)([.!?])\s")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(EncoderDials, CacheDials):
+class EvaluateConfig(AdaptedDials, CacheDials):
     """Data, a task, a model, and what may stay.
 
     Raises:
@@ -89,15 +92,14 @@ class EvaluateConfig(EncoderDials, CacheDials):
     """Texts at once."""
 
     def __post_init__(self) -> None:
-        if self.task not in get_args(EvaluationTask):
-            raise invalid("task", f"one of {', '.join(get_args(EvaluationTask))}", self.task)
+        check_fields(self)
         for name, least in (("window", 4), ("num_windows", 1), ("batch", 1), ("least_tokens", 1)):
             if getattr(self, name) < least:
                 raise invalid(name, f"at least {least}", getattr(self, name))
         if self.num_texts is not None and self.num_texts < 1:
             raise invalid("num_texts", "at least 1", self.num_texts)
         generates = self.task in ("perplexity", "needle")
-        refuse_dials_of(EncoderDials if generates else CacheDials, self, f"the task {self.task}")
+        refuse_dials_of(AdaptedDials if generates else CacheDials, self, f"the task {self.task}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,32 +140,21 @@ def evaluate(config: EvaluateConfig) -> Evaluated:
 
 def _pairs(config: EvaluateConfig) -> Evaluated:
     pairs = read_stsb(config.data, config.split)[: config.num_texts]
-    encoder = SentenceEncoder.load(config.model or minilm_folder())
-    schedule = encoder_schedule(encoder.model, config, length=encoder.max_tokens)
+    encoder = load_encoder(config.model or minilm_folder(), config)
+    schedule = adapted_schedule(encoder.model, config, length=encoder.max_tokens)
     say(f"embedding {len(pairs)} pairs, densely and pruned")
-    dense, _ = _correlation(encoder, pairs, None, config.batch)
-    pruned, reduction = _correlation(encoder, pairs, schedule, config.batch)
+    dense, _ = pair_correlation(encoder, pairs, None, batch_size=config.batch)
+    pruned, reduction = pair_correlation(encoder, pairs, schedule, batch_size=config.batch)
     return _of_tokens("Spearman's correlation", dense, pruned, len(pairs), reduction)
 
 
-def _correlation(
-    encoder: SentenceEncoder, pairs: Sequence[SentencePair], schedule: EncoderSchedule | None, batch: int
-) -> tuple[float, float]:
-    """Spearman's correlation of cosines with the scores, and the token reduction."""
-    stats: Any = require_module("scipy.stats", "demo")
-    texts = [it.first for it in pairs] + [it.second for it in pairs]
-    vector_TD, reduction = encoder.embed(texts, schedule=schedule, batch_size=batch)
-    cosine_P = (vector_TD[: len(pairs)] * vector_TD[len(pairs) :]).sum(dim=-1)
-    return float(stats.spearmanr(cosine_P.numpy(), [it.score for it in pairs]).statistic), reduction
-
-
 def _passages(config: EvaluateConfig) -> Evaluated:
-    encoder = SentenceEncoder.load(config.model or minilm_folder())
+    encoder = load_encoder(config.model or minilm_folder(), config)
     texts = [SENTENCE_END.sub(r" \1 ", text) for text in _paragraphs(config)]
     lengths = [len(ids) for ids in encoder.tokenizer(list(texts), verbose=False)["input_ids"]]
     most = min(256, encoder.max_tokens)
     clozes = make_clozes(texts, lengths, least_tokens=config.least_tokens, most_tokens=most)
-    schedule = encoder_schedule(encoder.model, config, length=most)
+    schedule = adapted_schedule(encoder.model, config, length=most)
     say(f"embedding {len(clozes)} passages, densely and pruned")
     query_QD, _ = encoder.embed([it.query for it in clozes], batch_size=config.batch)
     own_Q, recalls, reduction = torch.arange(len(clozes)), [], 1.0
@@ -177,10 +168,11 @@ def _passages(config: EvaluateConfig) -> Evaluated:
 
 def _labels(config: EvaluateConfig) -> Evaluated:
     sentences = read_sst2(config.data, config.split)[: config.num_texts]
+    if config.adapted is not None:
+        return _adapted_labels(config, config.adapted, sentences)
     if config.model is None:
-        raise invalid(
-            "model", "the folder of a classifier", None, "MiniLM has no head; adapt one or name another"
-        )
+        remedy = "MiniLM has no head; name another, or with adapted the folder of one that was adapted"
+        raise invalid("model", "the folder of a classifier", None, remedy)
     model, tokenizer = load_with_head(config.model)
     if rule_for(model).reads != "first" or not hasattr(model.config, "id2label"):
         raise invalid("model", "a sentence classifier", type(model).__name__)
@@ -191,6 +183,16 @@ def _labels(config: EvaluateConfig) -> Evaluated:
     dense, _ = _accuracy(encoder, texts, labels, None, config.batch)
     pruned, reduction = _accuracy(encoder, texts, labels, schedule, config.batch)
     return _of_tokens("accuracy", dense, pruned, len(texts), reduction)
+
+
+def _adapted_labels(config: EvaluateConfig, folder: Path, sentences: Sequence[LabelledSentence]) -> Evaluated:
+    """The same for a classifier that `adapt` trained, whose head lies in its delta."""
+    classifier = adapted_classifier(config.model or minilm_folder(), load_delta(folder))
+    lengths = TokenizedTexts.of(classifier.encoder, [it.text for it in sentences]).lengths
+    schedule = adapted_schedule(classifier.encoder.model, config, length=max(lengths))
+    say(f"classifying {len(sentences)} sentences, densely and pruned")
+    dense, pruned = (classifier.accuracy(sentences, plan) for plan in (None, schedule))
+    return _of_tokens("accuracy", dense, pruned, len(sentences), reached_reduction(schedule.tokens, lengths))
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ from multum.attention.generation_run import GenerationRun
 from multum.attention.language_model import LanguageModel
 from multum.attention.record_facts import flat_rates, rows_by_layer
 from multum.attention.sparse_schedule import save_schedule
-from multum.core import invalid, require_module
+from multum.core import check_fields, invalid, require_module
 from multum.data import smollm2_file
 
 FROM_STANDARD_INPUT = "-"
@@ -60,6 +60,7 @@ class GenerateConfig(CacheDials):
     """Write the schedule that was used to this JSON file."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("max_new_tokens", "beams"):
             if getattr(self, name) < 1:
                 raise invalid(name, "at least 1", getattr(self, name))

@@ -4,10 +4,11 @@ Both are ratios of what the layer would do densely, one per layer, like the toke
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from multum.core import invalid
+from multum.core import check_fields, invalid
 
 UNPRUNED_HEADS_PART = 0.3
 """The part of layers, from the front, whose heads the paper leaves alone (SpAtten, section III-B)."""
@@ -28,16 +29,13 @@ class HeadSchedule:
     """For every layer the part of the model's heads it computes, in (0, 1]; starts at 1, never grows."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_ratios("keep_ratios", self.keep_ratios)
         if self.keep_ratios[0] != 1.0:
             raise invalid(
                 "keep_ratios[0]", "1", self.keep_ratios[0], "no head is scored before layer 0 has run"
             )
-        for layer, (earlier, later) in enumerate(pairwise(self.keep_ratios)):
-            if later > earlier:
-                raise invalid(
-                    "keep_ratios", "non-increasing", self.keep_ratios, f"it grows after layer {layer}"
-                )
+        check_falling("keep_ratios", self.keep_ratios)
 
     @property
     def num_layers(self) -> int:
@@ -68,6 +66,7 @@ class ValueSchedule:
     None: of the keys themselves, rounded up."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_ratios("keep_ratios", self.keep_ratios)
         if self.rooms is not None and (not self.rooms or any(b <= a for a, b in pairwise((0, *self.rooms)))):
             raise invalid("rooms", "ascending sizes, 1 or more each, or None", self.rooms)
@@ -96,5 +95,12 @@ def check_ratios(name: str, ratios: tuple[float, ...]) -> None:
     if not ratios:
         raise invalid(name, "one ratio per layer", ratios, "give at least one")
     for layer, ratio in enumerate(ratios):
-        if not (isinstance(ratio, int | float) and 0.0 < ratio <= 1.0):
+        if not 0.0 < ratio <= 1.0:
             raise invalid(f"{name}[{layer}]", "in (0, 1]", ratio, "it is the part KEPT")
+
+
+def check_falling(name: str, dials: Sequence[int | float]) -> None:
+    """Refuse dials that grow with depth: what was pruned does not come back."""
+    for layer, (earlier, later) in enumerate(pairwise(dials)):
+        if later > earlier:
+            raise invalid(name, "non-increasing", dials, f"it grows after layer {layer}")

@@ -12,7 +12,7 @@ order, and a longer sentence never keeps fewer tokens than a shorter one (the ex
 import math
 from dataclasses import dataclass
 
-from multum.core import invalid
+from multum.core import check_fields, invalid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,12 @@ class LengthAdaptive:
     """How far a doubling of the length bends a ratio; near 0 not at all."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.reference_length < 1:
             raise invalid("reference_length", "at least 1", self.reference_length)
-        if not 0.0 < self.strength < math.inf:
-            raise invalid(
-                "strength", "positive", self.strength, "leave the schedule's length at None for none"
-            )
+        if self.strength <= 0:
+            remedy = "leave the schedule's length at None for none"
+            raise invalid("strength", "positive", self.strength, remedy)
 
     def keep_ratio(self, ratio: float, length: int) -> float:
         """The part of a sentence of `length` tokens to keep where the schedule says `ratio`."""

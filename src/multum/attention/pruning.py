@@ -26,10 +26,10 @@ from multum.attention.head_pruning import SentenceHeads, every_head
 from multum.attention.model_heads import ModelHeadRule, rule_for
 from multum.attention.pruning_run import PruningRun
 from multum.attention.schedule import TokenSchedule
-from multum.attention.sparse_schedule import EncoderSchedule, GenerationSchedule
+from multum.attention.sparse_schedule import KINDS, EncoderSchedule, GenerationSchedule
 from multum.attention.token_pruning import SentenceTokens
 from multum.attention.word_worth import token_worth
-from multum.core import UserError, invalid, require_module
+from multum.core import UserError, invalid, require_module, wrong_type
 
 if TYPE_CHECKING:
     from multum.attention.generation import GenerationRun
@@ -98,6 +98,9 @@ def prune(
     >>> output.last_hidden_state.shape, run.tokens_per_layer
     (torch.Size([1, 5, 8]), (10, 5, 5))
     """
+    if not isinstance(schedule, tuple(KINDS.values())):
+        kinds = ", ".join(kind.__name__ for kind in KINDS.values())
+        raise wrong_type("schedule", f"one of {kinds}", schedule, "default_schedule(model) chooses one")
     if isinstance(schedule, CacheSchedule | GenerationSchedule):
         if rule is not None:
             raise invalid("rule", "None for a model that generates", rule, "it is for the heads of encoders")

@@ -1,9 +1,9 @@
 """How many bits keys, values and queries are stored and read in."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
-from multum.core import invalid
+from multum.core import check_fields, invalid
 
 MsbBits = Literal[4, 6, 8, 10, 12]
 """Widths of the plane of most significant bits (SpAtten, section III-D)."""
@@ -68,10 +68,10 @@ class ProgressiveQuantization:
     """So many of the latest tokens whose keys are read with both planes from the start. Not in the paper."""
 
     def __post_init__(self) -> None:
-        for name in ("msb_bits", "value_bits"):
-            for where, bits in _named(name, getattr(self, name)):
-                if bits not in get_args(MsbBits):
-                    raise invalid(where, f"one of {get_args(MsbBits)}", bits)
+        check_fields(self)
+        for name, value in self._dials().items():
+            if value == ():
+                raise invalid(name, "one number, or one per layer", value, "give at least one")
         for where, threshold in _named("threshold", self.threshold):
             if not 0.0 <= threshold <= 1.0:
                 raise invalid(where, "in [0, 1]", threshold, "it is compared with a probability")
@@ -100,11 +100,9 @@ def _at(value: T | tuple[T, ...], layer: int) -> T:
 
 
 def _named(name: str, value: T | tuple[T, ...]) -> list[tuple[str, T]]:
-    """Each value with what an error calls it; a tuple of none is refused."""
+    """Each value with what an error calls it."""
     if not isinstance(value, tuple):
         return [(name, value)]
-    if not value:
-        raise invalid(name, "one number, or one per layer", value, "give at least one")
     return [(f"{name}[{layer}]", it) for layer, it in enumerate(value)]
 
 
@@ -124,6 +122,7 @@ class StaticQuantization:
     """Bits of a value."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("query_bits", "key_bits", "value_bits"):
             if not 2 <= getattr(self, name) <= 16:
                 raise invalid(name, "in 2..16", getattr(self, name))

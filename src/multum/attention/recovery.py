@@ -20,7 +20,7 @@ dense model can teach beside the labels.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -28,15 +28,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multum.attention.architectures import find_encoder
-from multum.attention.embedding import SentenceEncoder, mean_pool, pruning_or_not
+from multum.attention.embedding import Pooling, SentenceEncoder, mean_pool, pruning_or_not
 from multum.attention.schedule import TokenSchedule
-from multum.core import invalid, track
+from multum.attention.sparse_schedule import EncoderSchedule
+from multum.core import check_fields, invalid, track
 from multum.training import LoopConfig, read_tensor_file, write_tensor_file
 
 Part = Literal["layers", "norms_and_biases"]
 """What of the model is trained: its layers (not the embeddings), or only their normalizations and biases."""
-Pooling = Literal["mean", "first"]
-"""What the head reads: the mean of the survivors, or the first token ([CLS])."""
 
 TEACHER_FILE = "teacher.safetensors"
 TEACHER_SCHEMA = "multum.teacher/1"
@@ -66,8 +65,7 @@ class RecoveryConfig:
     """Of the softmax over those similarities; positive."""
 
     def __post_init__(self) -> None:
-        if self.part not in get_args(Part):
-            raise invalid("part", f"one of {', '.join(get_args(Part))}", self.part)
+        check_fields(self)
         if not 0 <= self.anneal_part <= 1:
             raise invalid("anneal_part", "in [0, 1]", self.anneal_part)
         for name in ("num_frozen_layers", "teacher_weight", "matrix_weight"):
@@ -147,7 +145,7 @@ class TokenizedTexts:
 
 
 def pooled(
-    model: Any, inputs: dict[str, Tensor], schedule: TokenSchedule | None, pooling: Pooling
+    model: Any, inputs: dict[str, Tensor], schedule: TokenSchedule | EncoderSchedule | None, pooling: Pooling
 ) -> Float[Tensor, "B D"]:
     """What the head reads: mean of the survivors, or the first token; gradients flow through the pruned model."""
     with pruning_or_not(model, schedule) as run:
@@ -163,7 +161,7 @@ def pooled(
 @torch.no_grad()
 def pool_all(
     texts: TokenizedTexts,
-    schedule: TokenSchedule | None,
+    schedule: TokenSchedule | EncoderSchedule | None,
     pooling: Pooling,
     *,
     batch_size: int = 32,

@@ -12,9 +12,13 @@ from typing import Any
 import torch
 
 from multum.attention.adapt_config import AdaptConfig
+from multum.attention.embedding import SentenceEncoder
 from multum.attention.recovery import TEACHER_FILE
 from multum.attention.recovery_tasks import Adaptation, classify, distill, similarity
-from multum.core import Run, say
+from multum.attention.schedule import TokenSchedule
+from multum.attention.schedule_wish import read_schedule
+from multum.attention.sparse_schedule import EncoderSchedule
+from multum.core import Run, invalid, say
 from multum.data import minilm_folder
 from multum.training import CHECKPOINT_FILE
 
@@ -52,11 +56,31 @@ def adapt(
             say("this run is finished already")
             return dict(run.result)
         folder_of_model = config.model or minilm_folder()
-        task = Adaptation(run=run, config=config, model_folder=folder_of_model, schedule=config.schedule)
+        schedule = _schedule(config, folder_of_model)
+        task = Adaptation(run=run, config=config, model_folder=folder_of_model, schedule=schedule)
         result = dict(TASKS[config.task](task))
         run.finish(result)
         forget_trainings(folder)  # the delta is there: checkpoints and teacher's vectors have served
         return result
+
+
+def _schedule(config: AdaptConfig, model_folder: Path) -> TokenSchedule:
+    if config.schedule_from is None:
+        return config.schedule
+    found = read_schedule(config.schedule_from, SentenceEncoder.load(model_folder).model)
+    if (
+        not isinstance(found, EncoderSchedule)
+        or found.tokens is None
+        or found != EncoderSchedule(tokens=found.tokens)
+    ):
+        remedy = "heads, values and bits are not trained through"
+        raise invalid(
+            "schedule_from",
+            "a schedule that prunes tokens and nothing else",
+            str(config.schedule_from),
+            remedy,
+        )
+    return found.tokens
 
 
 def forget_trainings(folder: Path) -> None:

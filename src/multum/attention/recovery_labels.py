@@ -18,10 +18,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from multum.attention.embedding import SentenceEncoder
+from multum.attention.embedding import Pooling, SentenceEncoder
 from multum.attention.recovery import (
     TEACHER_FILE,
-    Pooling,
     RecoveryConfig,
     TokenizedTexts,
     annealed_schedule,
@@ -32,6 +31,7 @@ from multum.attention.recovery import (
     trained_parameters,
 )
 from multum.attention.schedule import TokenSchedule
+from multum.attention.sparse_schedule import EncoderSchedule
 from multum.core import invalid, require_module
 from multum.data import MAX_SCORE, LabelledSentence, SentencePair
 from multum.training import train
@@ -63,7 +63,9 @@ class SentenceClassifier:
             head.bias.zero_()
         return cls(encoder=encoder, head=head, pooling=pooling)
 
-    def scores(self, texts: Sequence[str], schedule: TokenSchedule | None) -> Float[Tensor, "T C"]:
+    def scores(
+        self, texts: Sequence[str], schedule: TokenSchedule | EncoderSchedule | None
+    ) -> Float[Tensor, "T C"]:
         """Scores of every class for texts, densely or pruned."""
         return self._scores(TokenizedTexts.of(self.encoder, texts), schedule)
 
@@ -73,11 +75,13 @@ class SentenceClassifier:
         return score_TC - score_TC.mean(dim=1, keepdim=True)
 
     @torch.no_grad()
-    def _scores(self, texts: TokenizedTexts, schedule: TokenSchedule | None) -> Tensor:
+    def _scores(self, texts: TokenizedTexts, schedule: TokenSchedule | EncoderSchedule | None) -> Tensor:
         scores: Tensor = self.head(pool_all(texts, schedule, self.pooling, batch_size=64))
         return scores
 
-    def accuracy(self, sentences: Sequence[LabelledSentence], schedule: TokenSchedule | None) -> float:
+    def accuracy(
+        self, sentences: Sequence[LabelledSentence], schedule: TokenSchedule | EncoderSchedule | None
+    ) -> float:
         """Part of the sentences whose label has the highest score."""
         best_T = self.scores([it.text for it in sentences], schedule).argmax(dim=-1)
         return float((best_T == torch.tensor([it.label for it in sentences])).double().mean())
@@ -197,12 +201,22 @@ def tune_similarity(
 
 
 def pair_correlation(
-    encoder: SentenceEncoder, pairs: Sequence[SentencePair], schedule: TokenSchedule | None
+    encoder: SentenceEncoder,
+    pairs: Sequence[SentencePair],
+    schedule: TokenSchedule | EncoderSchedule | None,
+    *,
+    batch_size: int = 64,
 ) -> tuple[float, float]:
-    """Spearman's correlation of cosines with the scores of pairs, and the token reduction really reached."""
+    """Spearman's correlation of cosines with the scores of pairs, and the token reduction really reached.
+
+    Raises:
+        UserError: All pairs have the same score, or there is one only: nothing can be ranked.
+    """
+    if len({it.score for it in pairs}) < 2:
+        raise invalid("pairs", "of two scores at least", f"{len(pairs)} pairs", "take more of them")
     stats: Any = require_module("scipy.stats", "demo")
     texts = [it.first for it in pairs] + [it.second for it in pairs]
-    vector_TD, reduction = encoder.embed(texts, schedule=schedule, batch_size=64)
+    vector_TD, reduction = encoder.embed(texts, schedule=schedule, batch_size=batch_size)
     cosine_P = (vector_TD[: len(pairs)] * vector_TD[len(pairs) :]).sum(dim=-1)
     return float(stats.spearmanr(cosine_P.numpy(), [it.score for it in pairs]).statistic), reduction
 

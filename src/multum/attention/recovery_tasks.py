@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from multum.attention.adapt_config import AdaptConfig
-from multum.attention.delta import Delta, load_delta, make_delta, merge, save_delta
+from multum.attention.adapted import adapted_classifier, adapted_encoder
+from multum.attention.delta import load_delta, make_delta, save_delta
 from multum.attention.embedding import SentenceEncoder
-from multum.attention.recovery import Pooling, TokenizedTexts, pool_all
+from multum.attention.recovery import TokenizedTexts, pool_all
 from multum.attention.recovery_distillation import cosine_about_mean, distill_embeddings
 from multum.attention.recovery_labels import (
     HEAD,
@@ -86,7 +87,8 @@ class Adaptation:
         precision, rank = (self.config.precision, self.config.rank) if part == "pruned" else ("exact", None)
         base = SentenceEncoder.load(self.model_folder).model.state_dict()
         delta = make_delta(base, tuned.model.state_dict(), precision=precision, rank=rank, added=added)
-        save_delta(delta, self.place(part))
+        pooling = self.config.pooling if added else "mean"
+        save_delta(replace(delta, pooling=pooling), self.place(part))
         if part == "pruned":
             save_schedule(self.schedule, self.run.folder)
         return {"delta_bytes": delta.num_bytes}
@@ -97,37 +99,12 @@ class Adaptation:
         return [record[measure] for record in records if measure in record]
 
 
-def adapted_encoder(model_folder: Path, delta: Delta) -> SentenceEncoder:
-    """An encoder from its base model and a delta.
-
-    Raises:
-        UserError: The delta is for another model.
-    """
-    encoder = SentenceEncoder.load(model_folder)
-    merge(encoder.model, delta)
-    return encoder
-
-
-def adapted_classifier(model_folder: Path, delta: Delta, pooling: Pooling) -> SentenceClassifier:
-    """A classifier from its base model and a delta that holds the head too.
-
-    Raises:
-        UserError: The delta is for another model, or holds no head.
-    """
-    weight = delta.added.get(f"{HEAD}.weight")
-    if weight is None:
-        raise invalid("delta", "of a classifier, with a head", sorted(delta.added))
-    head = torch.nn.utils.skip_init(torch.nn.Linear, weight.shape[1], weight.shape[0])
-    head.load_state_dict({"weight": weight, "bias": delta.added[f"{HEAD}.bias"]})
-    return SentenceClassifier(encoder=adapted_encoder(model_folder, delta), head=head, pooling=pooling)
-
-
 def classify(task: Adaptation) -> Mapping[str, Any]:
     """Tune a classifier on SST-2, then through its pruning."""
     train_set, dev_set = task.drawn(read_sst2(task.config.data, "train")), read_sst2(task.config.data, "dev")
 
     def read(part: str) -> SentenceClassifier:
-        return adapted_classifier(task.model_folder, load_delta(task.place(part)), task.config.pooling)
+        return adapted_classifier(task.model_folder, load_delta(task.place(part)))
 
     def fresh() -> SentenceClassifier:
         encoder = SentenceEncoder.load(task.model_folder)

@@ -9,7 +9,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from multum.attention.dials import EncoderDials, encoder_schedule
+from multum.attention.adapted import AdaptedDials, adapted_schedule
+from multum.attention.delta import Delta, load_delta, merge
 from multum.attention.model_heads import rule_for
 from multum.attention.pruning import prune
 from multum.attention.sparse_schedule import save_schedule
@@ -22,7 +23,7 @@ MOST_LABELS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(EncoderDials):
+class RunConfig(AdaptedDials):
     """A model, a text, and what of it may stay."""
 
     model: Path
@@ -110,10 +111,12 @@ def run_model(config: RunConfig) -> Ran:
         UserError: A bad model, text, schedule or option.
     """
     model, tokenizer = load_with_head(config.model)
+    if config.adapted is not None:
+        _become(model, load_delta(config.adapted))
     text = sys.stdin.read() if config.text == FROM_STANDARD_INPUT else config.text
     inputs = _tokenized(model, tokenizer, text, config.question)
     num_tokens = inputs["input_ids"].shape[1]
-    schedule = encoder_schedule(model, config, length=num_tokens)
+    schedule = adapted_schedule(model, config, length=num_tokens)
     if config.save is not None:
         save_schedule(schedule, config.save)
     before = measure(model, inputs, latency=config.latency, name="dense")
@@ -138,6 +141,13 @@ def run_model(config: RunConfig) -> Ran:
         after=replace(after, timeline=()),
         trace=None if config.trace is None else str(config.trace),
     )
+
+
+def _become(model: nn.Module, delta: Delta) -> None:
+    if delta.added:
+        remedy = "a classifier's is measured by multum attention evaluate --task labels"
+        raise invalid("adapted", "a delta without a head of its own", sorted(delta.added), remedy)
+    merge(model, delta)
 
 
 def _tokenized(model: Any, tokenizer: Any, text: str, question: str | None) -> dict[str, Tensor]:

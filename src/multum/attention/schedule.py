@@ -9,10 +9,11 @@ tail, a classifier on [CLS] tolerates a linear one.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
+from multum.attention.head_schedule import check_falling, check_ratios
 from multum.attention.length_adaptive import LengthAdaptive
-from multum.core import invalid
+from multum.core import check_fields, invalid
 
 UNPRUNED_PART = 0.15
 """The part of layers, from the front, that the paper leaves unpruned (SpAtten, section III-A)."""
@@ -57,11 +58,8 @@ class TokenSchedule:
     layer 0 works on all tokens (the paper)."""
 
     def __post_init__(self) -> None:
-        if not self.keep_ratios:
-            raise invalid("keep_ratios", "one ratio per layer", self.keep_ratios, "give at least one")
-        for layer, ratio in enumerate(self.keep_ratios):
-            if not (isinstance(ratio, int | float) and 0.0 < ratio <= 1.0):
-                raise invalid(f"keep_ratios[{layer}]", "in (0, 1]", ratio, "it is the part of tokens KEPT")
+        check_fields(self)
+        check_ratios("keep_ratios", self.keep_ratios)
         if self.keep_ratios[0] != 1.0 and self.spare_tokens is None:
             raise invalid(
                 "keep_ratios[0]",
@@ -71,15 +69,9 @@ class TokenSchedule:
             )
         if self.spare_tokens is not None and len(set(self.spare_tokens)) < len(self.spare_tokens):
             raise invalid("spare_tokens", "different ids", "some id twice")
-        for layer, (earlier, later) in enumerate(zip(self.keep_ratios, self.keep_ratios[1:], strict=False)):
-            if later > earlier:
-                raise invalid(
-                    "keep_ratios", "non-increasing", self.keep_ratios, f"it grows after layer {layer}"
-                )
+        check_falling("keep_ratios", self.keep_ratios)
         if self.min_tokens < 1:
             raise invalid("min_tokens", "at least 1", self.min_tokens)
-        if self.score not in get_args(Score):
-            raise invalid("score", f"one of {get_args(Score)}", self.score)
         if self.window is not None and self.window < 2:
             raise invalid("window", "at least 2 tokens, or None", self.window)
 

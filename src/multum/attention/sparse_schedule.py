@@ -9,7 +9,16 @@ from multum.attention.cache_schedule import CacheSchedule
 from multum.attention.head_schedule import HeadSchedule, ValueSchedule
 from multum.attention.quantization_schedule import ProgressiveQuantization, StaticQuantization
 from multum.attention.schedule import TokenSchedule
-from multum.core import UserError, from_dict, invalid, read_json, to_dict, write_json_atomic, wrong_type
+from multum.core import (
+    UserError,
+    check_fields,
+    from_dict,
+    invalid,
+    read_json,
+    to_dict,
+    write_json_atomic,
+    wrong_type,
+)
 
 SCHEDULE_FILE = "multum_schedule.json"
 """The name of a schedule's file beside a model."""
@@ -35,6 +44,7 @@ class EncoderSchedule:
     """Static quantization of queries, keys and values."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_same_depth(self)
 
     @property
@@ -61,6 +71,7 @@ class GenerationSchedule:
     """Progressive quantization of the key/value cache; None stores it as the model computes it."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_same_depth(self)
 
     @property

@@ -17,7 +17,7 @@ class TokenFate:
     """One token of a text, and what became of it.
 
     Raises:
-        UserError: The token is empty, never lived, or its importance is not cumulative.
+        UserError: The token is empty, or its importance is not cumulative.
 
     >>> TokenFate(text="film", importance=(0.8, 2.1)).last_layer
     2
@@ -27,7 +27,8 @@ class TokenFate:
     """The token as it stands in the text, or the name of one of the model's own."""
 
     importance: tuple[float, ...]
-    """Cumulative importance after each layer it lived through: attention received so far, never falling."""
+    """Cumulative importance after each layer it lived through: attention received so far, never falling; empty for one
+    that left before the first layer (a schedule's `spare_tokens`)."""
 
     is_special: bool = False
     """Whether it is a token of the model's own, such as [CLS]."""
@@ -40,20 +41,23 @@ class TokenFate:
 
     @property
     def last_layer(self) -> int:
-        """How many layers it lived through: 1 means that it was pruned after the first layer."""
+        """How many layers it lived through: 1 means that it was pruned after the first layer, 0 before it."""
         return len(self.importance)
+
+    @property
+    def earned(self) -> float:
+        """Cumulative importance at its end; 0 for one that left before the first layer."""
+        return self.importance[-1] if self.importance else 0.0
 
 
 def check_life(text: str, importance: Sequence[float]) -> None:
-    """Refuse a fate that no run leaves: no text, no layer, or importance that is not a growing sum.
+    """Refuse a fate that no run leaves: no text, or importance that is not a growing sum.
 
     Raises:
         UserError: When it is so.
     """
     if not text:
         raise invalid("a token's text", "some text", text)
-    if not importance:
-        raise invalid(f"importance of {text!r}", "one number for each layer it lived through", importance)
     if not all(0 <= value < math.inf for value in importance):
         raise invalid(f"importance of {text!r}", "finite and not negative", tuple(importance))
     if any(later < earlier * (1 - ROUNDING) for earlier, later in pairwise(importance)):
@@ -69,7 +73,7 @@ def token_lives(layers: Sequence[LayerTokens], length: int, sentence: int = 0) -
         sentence: Which sentence of the batch.
 
     Returns:
-        One list for each input position; empty for padding.
+        One list for each input position; empty for padding, and for a token that left before the first layer.
     """
     lives: list[list[float]] = [[] for _ in range(length)]
     for layer in layers:

@@ -11,6 +11,7 @@ import torch
 from multum.attention.embedding import SentenceEncoder
 from multum.attention.pruning import prune
 from multum.attention.schedule import TokenSchedule
+from multum.attention.sparse_schedule import EncoderSchedule
 from multum.attention.token_fate import TokenFate, check_life, token_lives
 from multum.core import invalid
 
@@ -20,7 +21,7 @@ class WordFate:
     """One word of a passage, and what became of it.
 
     Raises:
-        UserError: When the word is empty, never lived, or its importance does not fit its life.
+        UserError: When the word is empty, or its importance does not fit its life.
 
     >>> WordFate(text="film", last_layer=2, importance=(0.8, 2.1)).importance[-1]
     2.1
@@ -30,7 +31,7 @@ class WordFate:
     """The word as it is read, all its wordpieces together."""
 
     last_layer: int
-    """How many layers it lived through: 1 means that it was pruned after the first layer."""
+    """How many layers it lived through: 1 means that it was pruned after the first layer, 0 before it."""
 
     importance: tuple[float, ...]
     """Cumulative importance after each layer it lived through: attention received so far, never falling."""
@@ -41,8 +42,6 @@ class WordFate:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise invalid("a word's text", "some text", self.text)
-        if self.last_layer < 1:
-            raise invalid(f"last_layer of {self.text!r}", "at least 1", self.last_layer)
         if len(self.importance) != self.last_layer:
             raise invalid(
                 f"importance of {self.text!r}",
@@ -50,6 +49,11 @@ class WordFate:
                 self.importance,
             )
         check_life(self.text, self.importance)
+
+    @property
+    def earned(self) -> float:
+        """Cumulative importance at its end; 0 for one that left before the first layer."""
+        return self.importance[-1] if self.importance else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +69,13 @@ class TextFate:
 
 
 @torch.inference_mode()
-def trace_words(encoder: SentenceEncoder, text: str, schedule: TokenSchedule) -> TextFate:
+def trace_words(encoder: SentenceEncoder, text: str, schedule: TokenSchedule | EncoderSchedule) -> TextFate:
     """Run one text through the pruned encoder and tell each word's fate (SpAtten, Fig. 1).
 
     Args:
         encoder: Model and tokenizer (a fast one, which knows where each token stands in the text).
         text: The text; not empty, not longer than the model.
-        schedule: How many tokens each layer keeps.
+        schedule: How many tokens each layer keeps, or all dials.
 
     Raises:
         UserError: As `SentenceEncoder.tokenize` and `prune`.
@@ -79,6 +83,7 @@ def trace_words(encoder: SentenceEncoder, text: str, schedule: TokenSchedule) ->
     inputs = encoder.tokenize([text])
     with prune(encoder.model, schedule, keep_scoring=True) as run:
         encoder.model(**inputs)
+    dial = schedule.tokens if isinstance(schedule, EncoderSchedule) else schedule
     lives = token_lives(run.layers, inputs["input_ids"].shape[1])
     encoding = encoder.tokenizer(text, return_offsets_mapping=True, verbose=False)
     spans, word_ids = encoding["offset_mapping"], encoding.word_ids()
@@ -88,7 +93,7 @@ def trace_words(encoder: SentenceEncoder, text: str, schedule: TokenSchedule) ->
             text=name if word is None else text[slice(*span)] or name,
             importance=tuple(life),
             is_special=word is None,
-            is_protected=schedule.protect_first and index == 0,
+            is_protected=dial is not None and dial.protect_first and index == 0,
         )
         for index, (name, word, span, life) in enumerate(zip(names, word_ids, spans, lives, strict=True))
     )
@@ -103,7 +108,8 @@ def _word(pieces: Sequence[TokenFate], written: str) -> WordFate:
     """The fate of a word: it lives as long as any of its pieces, and has earned what they have together."""
     last = max(piece.last_layer for piece in pieces)
     earned = tuple(
-        sum(piece.importance[min(layer, piece.last_layer - 1)] for piece in pieces) for layer in range(last)
+        sum(it.importance[min(layer, it.last_layer - 1)] for it in pieces if it.last_layer)
+        for layer in range(last)
     )
     is_special = pieces[0].is_special
     text = pieces[0].text if is_special else written

@@ -60,7 +60,7 @@ def fading_text(fate: TextFate) -> str:
         before = num_tokens
         left = " ".join(word.text if word.last_layer >= layer else PRUNED_WORD for word in words)
         lines.append(f"layer {layer}, {num_tokens} tokens: {left}")
-    dense = len(fate.tokens_per_layer) * fate.tokens_per_layer[0]
+    dense = len(fate.tokens_per_layer) * len(fate.tokens)
     return "\n".join([*lines, f"token reduction {dense / sum(fate.tokens_per_layer):.2f}x"])
 
 

@@ -1,6 +1,6 @@
 """What every other part stands on: errors, files, configuration, runs, provenance, papers, progress."""
 
-from multum.core.config import from_dict, load_json, save_json, to_dict, to_json
+from multum.core.config import check_fields, from_dict, load_json, save_json, to_dict, to_json
 from multum.core.errors import (
     MissingExtraError,
     UserError,
@@ -24,6 +24,7 @@ __all__ = [
     "Run",
     "UserError",
     "UserTypeError",
+    "check_fields",
     "did_you_mean",
     "forget_warnings",
     "from_dict",

@@ -8,7 +8,9 @@ wish, and silently ignoring it would run something that nobody asked for. Errors
 """
 
 import dataclasses
+import functools
 import math
+import numbers
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +71,7 @@ def from_dict(kind: type[Config], data: object, *, name: str = "") -> Config:
             raise UserError(
                 f"{_join(name, str(key))} is not a key of {kind.__name__}; {did_you_mean(str(key), fields)}"
             )
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     values = {}
     for key, field in fields.items():
         if key in data:
@@ -80,6 +82,24 @@ def from_dict(kind: type[Config], data: object, *, name: str = "") -> Config:
         return kind(**values)
     except UserError as problem:
         raise (type(problem)(f"{name}: {problem}") if name else problem) from problem
+
+
+def check_fields(config: Any) -> None:
+    """Hold the fields of a frozen dataclass to their annotations, for its `__post_init__`.
+
+    So a configuration that is built in Python is read as strictly as one that comes from a file: a list becomes a
+    tuple and a NumPy number a plain one, where the field is annotated so; half a token or NaN is refused.
+
+    Args:
+        config: The instance that is being made.
+
+    Raises:
+        UserError: A field does not fit; the message names it.
+    """
+    hints = _hints(type(config))  # type: ignore[arg-type]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        object.__setattr__(config, field.name, read_value(hints[field.name], value, field.name))
 
 
 def to_json(config: object) -> str:
@@ -144,11 +164,18 @@ def read_value(kind: Any, value: object, name: str) -> Any:
     if kind is Any or kind is object:
         return value
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if dataclasses.is_dataclass(value) and not isinstance(value, kind):
+            raise wrong_type(name, f"of type {kind.__name__}", value)
         return value if isinstance(value, kind) else from_dict(kind, value, name=name)
     reader = _READERS.get(typing.get_origin(kind) or kind)
     if reader is None:
         raise TypeError(f"{name}: a configuration field cannot be of type {kind}")
     return reader(kind, value, name)
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _tell(value: object, name: str) -> Any:
@@ -168,8 +195,9 @@ def _tell(value: object, name: str) -> Any:
 
 
 def _read_plain(kind: Any, value: object, name: str) -> object:
-    if kind is float and type(value) is int:
-        value = float(value)
+    number = _PLAIN_NUMBERS.get(kind)
+    if number is not None and isinstance(value, number) and not isinstance(value, bool):
+        value = kind(value)
     if type(value) is not kind:  # bool is a subclass of int, but `layers: true` is a mistake
         raise wrong_type(name, JSON_NAMES[kind], value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -199,8 +227,10 @@ def _read_union(kind: Any, value: object, name: str) -> object:
     if value is None and type(None) in members:
         return None
     some = [member for member in members if member is not type(None)]
-    if len(some) == 1:
-        return read_value(some[0], value, name)
+    listed = isinstance(value, list | tuple)
+    alike = [member for member in some if ((typing.get_origin(member) or member) in _LISTS) is listed] or some
+    if len(alike) == 1:
+        return read_value(alike[0], value, name)
     problems = []
     for member in sorted(
         some, key=lambda member: member is not type(value)
@@ -224,6 +254,8 @@ def _read_tuple(kind: Any, value: object, name: str) -> tuple[Any, ...]:
         raise wrong_type(name, "a list", value)
     kinds = typing.get_args(kind) or (Any, ...)
     if len(kinds) == 2 and kinds[1] is ...:
+        if kinds[0] in (int, str) and all(type(item) is kinds[0] for item in value):
+            return tuple(value)  # thousands of ids, say
         kinds = (kinds[0],) * len(value)
     if len(kinds) != len(value):
         raise invalid(name, f"a list of {len(kinds)} values", value)
@@ -252,6 +284,10 @@ def _read_key(kind: Any, key: object, name: str) -> object:
 def _join(prefix: str, key: str) -> str:
     return f"{prefix}.{key}" if prefix else key
 
+
+_PLAIN_NUMBERS: dict[Any, type] = {int: numbers.Integral, float: numbers.Real}
+"""What may stand for a plain number: NumPy's scalars too."""
+_LISTS = (list, tuple, Sequence)
 
 _READERS: dict[Any, Callable[[Any, object, str], Any]] = {
     bool: _read_plain,

@@ -118,9 +118,9 @@ class Run:
             The run; `finished` is already true when a finished run was resumed.
 
         Raises:
-            UserError: When the folder holds a run and neither flag says what to do with it, holds files that
-                belong to no run, holds a broken or unknown `run.json`, is in use by another process, or the
-                run to resume had another configuration.
+            UserError: When the folder holds a run that left something and neither flag says what to do with
+                it, holds files that belong to no run, holds a broken or unknown `run.json`, is in use by
+                another process, or the run to resume had another configuration.
         """
         folder = Path(folder)
         if resume and overwrite:
@@ -130,7 +130,7 @@ class Run:
         try:
             plain = to_plain(config)
             record = _read_record(folder)
-            if record is not None and overwrite:
+            if record is not None and (overwrite or _is_fruitless(folder, record)):
                 _remove_run(folder, record)
                 record = None
             if record is None:
@@ -279,6 +279,12 @@ def _check_may_continue(folder: Path, record: Mapping[str, Any], config: object,
             f"{folder} holds a run with another configuration, different in {', '.join(different)}; "
             "resume it with the same one, or choose another folder"
         )
+
+
+def _is_fruitless(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether a run ended before it left anything, as one does whose options turn out to be wrong."""
+    left = [it for it in folder.iterdir() if it.name != RUN_FILE and not _is_ours(it.name)]
+    return record["status"] != "finished" and not record["stages"] and not left
 
 
 def _remove_run(folder: Path, record: Mapping[str, Any]) -> None:

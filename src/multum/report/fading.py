@@ -70,7 +70,7 @@ def fading_words(
     parts = [_passage(words, num_layers, label or "Passage losing its words"), _left(words, num_layers)]
     if shows_legend:
         parts.insert(1, _legend(num_layers))
-    tallest = max(word.importance[-1] for word in [word for word in words if not word.is_special] or words)
+    tallest = max(word.earned for word in [word for word in words if not word.is_special] or words)
     attributes = {"class": "fading", "data-largest": f"{tallest:.4g}"}
     return element("div", attributes, *parts, fold)
 
@@ -106,7 +106,7 @@ def _passage(words: Sequence[WordFate], num_layers: int, label: str) -> Html:
 
 def _word(word: WordFate, num_layers: int, largest: float) -> Html:
     names = ["kept"] * (word.last_layer == num_layers) + ["special"] * word.is_special
-    life, tint = _life(word.last_layer, num_layers), min(1.0, word.importance[-1] / largest)
+    life, tint = _life(word.last_layer, num_layers), min(1.0, word.earned / largest)
     attributes = {
         "class": " ".join(names) or None,
         "style": f"--life:{life:.2f};--tint:{tint:.2f}",
@@ -118,7 +118,7 @@ def _word(word: WordFate, num_layers: int, largest: float) -> Html:
 
 def _life(last_layer: int, num_layers: int) -> float:
     """Map a life to ink: the shortest is the faintest, and a survivor has all of it."""
-    return (last_layer - 1) / (num_layers - 1) if num_layers > 1 else 1.0
+    return max(0, last_layer - 1) / (num_layers - 1) if num_layers > 1 else 1.0
 
 
 def _legend(num_layers: int) -> Html:

@@ -56,7 +56,7 @@
     const bars = document.createElement("span");
     bars.className = "word-bars";
     bars.setAttribute("aria-hidden", "true");
-    const values = word.dataset.importance.split(" ").map(Number);
+    const values = word.dataset.importance.split(" ").filter(Boolean).map(Number);
     const largest = Number(word.closest(".fading").dataset.largest) || 1;
     for (const value of values) {
       const bar = document.createElement("i");

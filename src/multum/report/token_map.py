@@ -41,7 +41,7 @@ def token_map(tokens: Sequence[TokenFate], num_layers: int, *, label: str = "") 
             raise invalid(f"layers of {token.text!r}", f"at most num_layers = {num_layers}", token.last_layer)
     scales = [full_shade(tokens, layer) for layer in range(1, num_layers + 1)]
     drawn = _table if len(tokens) <= NUM_TOKENS_IN_A_TABLE else _flow
-    tallest = max(token.importance[-1] for token in [it for it in tokens if not it.is_special] or tokens)
+    tallest = max(token.earned for token in [it for it in tokens if not it.is_special] or tokens)
     attributes = {"class": "fading token-map", "data-largest": f"{tallest:.4g}"}
     return element("div", attributes, drawn(tokens, num_layers, scales, label or "Tokens"), _legend(tokens))
 

@@ -54,8 +54,12 @@ def tell_life(importance: Sequence[float], num_layers: int) -> str:
 
     >>> tell_life((0.8,), 6)
     'gone after layer 1 of 6; cumulative importance 0.8'
+    >>> tell_life((), 6)
+    'gone before layer 1 of 6'
     """
     last = len(importance)
+    if last == 0:
+        return f"gone before layer 1 of {num_layers}"
     fate = (
         f"kept through all {num_layers} layers"
         if last == num_layers
@@ -107,8 +111,8 @@ def largest_importance(words: Sequence[WordFate]) -> float:
     >>> largest_importance(words)
     19.0
     """
-    finals = sorted(word.importance[-1] for word in words if not word.is_special)
-    finals = finals or sorted(word.importance[-1] for word in words)
+    finals = sorted(word.earned for word in words if not word.is_special)
+    finals = finals or sorted(word.earned for word in words)
     return finals[round(0.95 * (len(finals) - 1))] or finals[-1] or 1.0
 
 

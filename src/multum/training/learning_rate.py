@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from multum.core import invalid
+from multum.core import check_fields, invalid
 
 Decay = Literal["constant", "linear", "cosine"]
 """The way down after the warm-up."""
@@ -32,13 +32,12 @@ class LearningRate:
     """Part of the peak that the way down leads to, in [0, 1]."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.peak) and self.peak > 0):
+        check_fields(self)
+        if self.peak <= 0:
             raise invalid("peak", "a positive number", self.peak)
         for name in ("warmup_part", "final_part"):
             if not 0 <= getattr(self, name) <= 1:
                 raise invalid(name, "in [0, 1]", getattr(self, name))
-        if self.decay not in get_args(Decay):
-            raise invalid("decay", f"one of {', '.join(get_args(Decay))}", self.decay)
 
     def at(self, step: int, *, num_steps: int) -> float:
         """The rate of step `step` of `num_steps`, counted from 0; never 0 before the last step is done."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from multum.core import UserError, invalid, track
+from multum.core import UserError, check_fields, invalid, track
 from multum.training.batch_plan import BatchPlan
 from multum.training.checkpoint import TrainingState, restore_checkpoint, save_checkpoint
 from multum.training.learning_rate import LearningRate
@@ -48,6 +48,7 @@ class LoopConfig:
     """A checkpoint is written after so many steps, and after every epoch."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("num_epochs", "batch_size", "checkpoint_steps"):
             if getattr(self, name) < 1:
                 raise invalid(name, "at least 1", getattr(self, name))
