@@ -367,5 +367,13 @@ SUITE = Suite(
             how=f"{SETTING}; ours with int8 weights, llama.cpp with the file's own 4-bit weights",
             value=lambda results: min(results.ratio("generate_4096_llama_cpp", name) for name in LLAMA),
         ),
+        Figure(
+            id="attention.prompt_1024_keep50_vs_sdpa",
+            unit="x",
+            peer="the dense model, as shipped and over the same linear layers",
+            how="the smaller of the ratios of interleaved medians; a prompt of 1,024 tokens read, half of its tokens "
+            "kept on average by the layers that prune, one thread",
+            value=lambda results: min(results.ratio("prompt_1024", name) for name in (SHIPPED, SAME_LINEARS)),
+        ),
     ),
 )

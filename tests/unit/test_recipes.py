@@ -2,8 +2,11 @@
 
 import dataclasses
 import inspect
+import re
+from fnmatch import fnmatch
 
 import pytest
+from benchmarks.places import load_suite, suite_names
 
 from multum.cli.recipes import Recipe, recipes_of, systems
 from multum.core.config import from_dict, to_dict
@@ -21,3 +24,12 @@ def test_a_recipe_is_a_whole_configuration_with_its_story(system: str, name: str
     assert f"multum {system}" in story
     assert "Paper:" in story
     assert "Expected:" in story
+
+
+def test_every_figure_of_sparse_attention_is_named_by_the_recipe_of_its_setting() -> None:
+    told = "\n".join(inspect.getdoc(recipe) or "" for _, _, recipe in RECIPES)
+    named = re.findall(r"`(attention\.[a-z0-9_*]+)`", told)
+    figures = [figure.id for name in suite_names() for figure in load_suite(name).figures]
+    figures = [it for it in figures if it.startswith("attention.")]
+    assert len(figures) > 20
+    assert [it for it in figures if not any(fnmatch(it, name) for name in named)] == []

@@ -116,8 +116,9 @@ def a_third_of_the_tokens() -> RunConfig:
 
     Command: `multum attention run MODEL --recipe a_third_of_the_tokens`.
     Paper: section V, a 3x token pruning gives up to 2.3x on BERT in software, in batches.
-    Expected: MACs about 3x fewer on long texts; the times of BERT-Base at 384 tokens are in
-    benchmarks/results/frame.json.
+    Expected: MACs about 3x fewer on long texts. BERT-Base at 384 tokens, eight sentences at once, is timed by the suite
+    benchmarks/suites/encoder.py: `attention.bert_base_384_b8_keep33_*`, and `attention.keep100_overhead` for what
+    scoring costs when nothing is pruned.
     """
     return RunConfig(model=Path("MODEL"), keep_ratio=1 / 3, trace=Path("workload.csv"))
 
@@ -138,7 +139,8 @@ def smollm2_perplexity() -> EvaluateConfig:
     Command: `multum attention evaluate WIKITEXT2 --recipe smollm2_perplexity`.
     Paper: 3.8x fewer tokens and 5.1x fewer bits on GPT-2, without loss of perplexity.
     Expected: both perplexities and how many times fewer bytes of cache a token reads; some minutes of one core. The
-    curve over all settings is the suite benchmarks/suites/perplexity.py.
+    curve over all settings is the suite benchmarks/suites/perplexity.py, with
+    `attention.smollm2_bytes_saved_at_ppl_plus_1pct` and `attention.smollm2_bytes_vs_quantized_cache`.
     """
     return EvaluateConfig(data=Path("WIKITEXT2"), task="perplexity")
 
@@ -160,10 +162,23 @@ def a_quarter_of_the_cache() -> GenerateConfig:
 
     Command: `multum attention generate "Why is the sea salt?" --recipe a_quarter_of_the_cache`.
     Paper: 3.8x fewer tokens on GPT-2, with 6 to 8 bits read.
-    Expected: the setting of `attention.decode_2048_keep25_msb8_vs_sdpa`; the text, and an order of magnitude fewer
-    bytes read for each token once the prompt is long; short prompts are all within the 36 rows that are never pruned.
+    Expected: the text, and an order of magnitude fewer bytes read for each token once the prompt is long; short prompts
+    are all within the 36 rows that are never pruned. It is the setting of
+    `attention.decode_2048_keep25_msb8_vs_sdpa`, `attention.decode_8192_keep25_msb8_vs_sdpa` and
+    `attention.decode_share_of_bandwidth` (benchmarks/suites/decode.py), where one layer is timed by itself.
     """
     return GenerateConfig(prompt="Why is the sea salt?", keep_ratio=0.25, msb_bits=8)
+
+
+def few_bits_few_values() -> GenerateConfig:
+    """The cache that costs about one percent of perplexity: every token, few bits, few value rows; the default.
+
+    Command: `multum attention generate "Why is the sea salt?" --recipe few_bits_few_values`.
+    Paper: progressive quantization and local value pruning of GPT-2, without its token pruning.
+    Expected: the setting of `attention.generate_4096_vs_best_peer`, `attention.generate_4096_int8_vs_dynamic_int8` and
+    `attention.generate_4096_vs_llama_cpp` (benchmarks/suites/generation.py), which time it at 4,096 tokens of context.
+    """
+    return GenerateConfig(prompt="Why is the sea salt?", schedule=Path("default"))
 
 
 def prompt_at_half() -> GenerateConfig:
@@ -171,8 +186,8 @@ def prompt_at_half() -> GenerateConfig:
 
     Command: `multum attention generate "Why is the sea salt?" --recipe prompt_at_half`.
     Paper: section III-A, the summarization stage; GPT-2 is measured in its generation stage only.
-    Expected: half of the rows in layers that prune; what time that saves is not measured yet (the case `prompt_1024` of
-    the suite benchmarks/suites/generation.py). Short prompts are all within the 36 rows that are never pruned.
+    Expected: half of the rows in layers that prune, and the time that `attention.prompt_1024_keep50_vs_sdpa` in
+    benchmarks/results/generation.json says. Short prompts are all within the 36 rows that are never pruned.
     """
     return GenerateConfig(prompt="Why is the sea salt?", keep_ratio=0.5, prune_prompt=True)
 
