@@ -8,7 +8,7 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from multum.core.errors import UserError
-from multum.report import bar_plot, layer_bars, line_plot, memory_timeline, plot, scatter_plot
+from multum.report import alone, bar_plot, layer_bars, line_plot, memory_timeline, plot, scatter_plot
 from multum.report.figure import new_figure
 from multum.report.palette import CSS_VARIABLES
 from report_samples import inference_cost, training_cost
@@ -132,3 +132,16 @@ def test_a_timeline_names_its_phases_and_its_peak() -> None:
     markup = plot(memory_timeline(training_cost()), "", "Memory.").markup
     for word in ("forward", "backward", "optimizer", "peak 227 MB", "activations"):
         assert word in markup
+
+
+def test_a_figure_alone_brings_the_colours_that_it_names() -> None:
+    figure = FIGURES["bar"]()
+    shown = alone(figure, "Two bars.")._repr_html_()
+    box, drawing = shown.split("<svg", 1)
+    assert 'aria-label="Two bars."' in drawing
+    named = set(re.findall(r"var\((--[a-z0-9-]+)\)", shown))
+    assert {"--ink", "--muted", "--series-1"} & named
+    assert named <= set(re.findall(r"(--[a-z0-9-]+):", box))
+    assert "#0101" not in shown
+    with pytest.raises(UserError, match="description must be a sentence"):
+        alone(figure, " ")

@@ -1,5 +1,6 @@
 """Reports: one self-contained HTML file, with tables and plots, light and dark, on paper and on a phone."""
 
+from multum.report.alone import alone
 from multum.report.attention_page import attention_page
 from multum.report.attention_results import (
     AttentionResults,
@@ -52,6 +53,7 @@ __all__ = [
     "SentenceRow",
     "SentenceScores",
     "TimingRow",
+    "alone",
     "attention_page",
     "bar_cell",
     "bar_plot",

@@ -30,6 +30,9 @@ class Html:
     def __html__(self) -> str:
         return self.markup
 
+    def _repr_html_(self) -> str:
+        return self.markup  # what a notebook shows
+
     def __str__(self) -> str:
         return self.markup
 
