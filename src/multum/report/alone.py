@@ -13,7 +13,10 @@ from multum.report.palette import CSS_VARIABLES
 if TYPE_CHECKING:
     import matplotlib.figure
 
-BOX = "background:var(--paper);padding:0.75rem;border-radius:0.4rem;font-family:var(--sans);max-width:max-content;overflow-x:auto"
+BOX = (
+    "background:var(--paper);padding:0.75rem;border-radius:0.4rem;font-family:var(--sans);"
+    "max-width:max-content;overflow-x:auto"
+)
 
 
 def alone(figure: "matplotlib.figure.Figure", description: str) -> Html:
