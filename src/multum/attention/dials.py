@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from multum.attention.budget import schedule_for_cache_bytes, schedule_for_macs
+from multum.attention.decoders import find_decoder
 from multum.attention.defaults import default_schedule, encoder_tokens
 from multum.attention.model_facts import model_facts
 from multum.attention.quantization_schedule import (
@@ -147,9 +148,10 @@ def generation_schedule(model: nn.Module, dials: CacheDials, *, context: int) ->
         context: Tokens that the sequence will reach.
 
     Raises:
-        UserError: A value out of range, a schedule's file beside other dials, a file of another kind, a budget that is
-            too small.
+        UserError: A model that does not generate, a value out of range, a schedule's file beside other dials, a file of
+            another kind, a budget that is too small.
     """
+    find_decoder(model)  # an encoder is told so, whatever the dials are
     _check_parts(dials, "keep_ratio", "keep_heads", "keep_values")
     if dials.threshold is not None and not 0 <= dials.threshold <= 1:
         raise invalid("threshold", "in [0, 1]", dials.threshold, "it is compared with a probability")

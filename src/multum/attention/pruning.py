@@ -140,7 +140,8 @@ def prune_(
         rule: As in `prune`.
 
     Returns:
-        A handle: its `run` tells what the last forward did, its `remove()` undoes everything.
+        A handle: its `run` tells what the last forward did, its `remove()` undoes everything. `state_dict`,
+        `save_pretrained` and `copy.deepcopy` work meanwhile; to pickle the whole model, remove first.
 
     Raises:
         UserError: As `prune`.

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from multum.attention.adapted import AdaptedDials, adapted_schedule
+from multum.attention.architectures import longest_input
 from multum.attention.delta import Delta, load_delta, merge
 from multum.attention.model_heads import rule_for
 from multum.attention.pruning import prune
@@ -117,6 +118,12 @@ def run_model(config: RunConfig) -> Ran:
     inputs = _tokenized(model, tokenizer, text, config.question)
     num_tokens = inputs["input_ids"].shape[1]
     schedule = adapted_schedule(model, config, length=num_tokens)
+    limit = longest_input(model.base_model)
+    if num_tokens > limit:
+        remedy = "split it into shorter passages"
+        raise invalid(
+            "text", f"at most {limit} tokens long, the model's limit", f"{num_tokens} tokens", remedy
+        )
     if config.save is not None:
         save_schedule(schedule, config.save)
     before = measure(model, inputs, latency=config.latency, name="dense")
