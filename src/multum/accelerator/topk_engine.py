@@ -22,8 +22,8 @@ from multum.accelerator.lfsr import SEED, Lfsr
 from multum.accelerator.zero_eliminator import ZeroEliminator
 from multum.core import check_fields, invalid
 
-COMPARE_CYCLES, WRITE_CYCLES = 1, 1
-"""Registers before and behind the zero eliminators."""
+PIVOT_CYCLES, WRITE_CYCLES = 1, 1
+"""To fetch the pivot before the first row, and to write the last row behind the zero eliminators."""
 
 Scores = NDArray[np.generic]
 
@@ -108,12 +108,12 @@ class TopkEngine:
 
     @property
     def fill_cycles(self) -> int:
-        """Cycles from an item's entry to its place in a FIFO: compare, eliminate, write.
+        """Cycles of a pass beside those of its rows: fetch the pivot, eliminate zeros, write.
 
         >>> TopkEngine().fill_cycles
         3
         """
-        return COMPARE_CYCLES + ZeroEliminator(lanes=self.parallelism).latency_cycles + WRITE_CYCLES
+        return PIVOT_CYCLES + ZeroEliminator(lanes=self.parallelism).latency_cycles + WRITE_CYCLES
 
     def pass_cycles(self, num_items: int) -> int:
         """Cycles of a pass: ceil(num_items / parallelism) + fill_cycles.
