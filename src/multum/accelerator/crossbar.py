@@ -1,8 +1,8 @@
 """The fetcher's crossbars: 32 requests a cycle find their 16 channels, and the data find their way back.
 
 Each output takes one request a cycle, and each input offers its oldest. Who of several comes first goes round: the
-input behind the one that this output took last. So nothing is lost, nobody waits for ever, and requests of one input for
-one output keep their order, by which the data crossbar, the same turned round, knows whose they are.
+input behind the one that this output took last. So nothing is lost, nobody waits for ever, and requests of one input
+for one output keep their order, by which the data crossbar, the same turned round, knows whose they are.
 
 Source: SpAtten (HPCA 2021), section IV-A and Fig. 6 (32 x 16 for addresses, 16 x 32 for data, FIFOs of 64).
 Differs from the paper: which does not say how ties are decided.
