@@ -7,7 +7,7 @@ the development parts; the test parts are only read here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -119,11 +119,12 @@ def _run_sst2(runs: list[Trained], setting: Setting) -> Readings:
             for folder in (run.folder / "dense", run.folder / "longer", run.folder)
         )
         lengths = TokenizedTexts.of(dense.encoder, [it.text for it in sentences]).lengths
+        untuned, recovered = (cache(partial(it.accuracy, sentences)) for it in (dense, tuned))
         readings |= {
             f"seed_{seed}.dense_accuracy": dense.accuracy(sentences, None),
             f"seed_{seed}.dense_longer_accuracy": longer.accuracy(sentences, None),
-            f"seed_{seed}.pruned_only_accuracy": dense.accuracy(sentences, schedule),
-            f"seed_{seed}.tuned_accuracy": tuned.accuracy(sentences, schedule),
+            f"seed_{seed}.pruned_only_accuracy": untuned(schedule),
+            f"seed_{seed}.tuned_accuracy": recovered(schedule),
             "token_reduction": reached_reduction(schedule, lengths),
             "delta_bytes": load_delta(run.folder).num_bytes,
             "num_train_sentences": run.config.num_texts or 0,
@@ -132,8 +133,8 @@ def _run_sst2(runs: list[Trained], setting: Setting) -> Readings:
             milder_losses(
                 schedule,
                 readings[f"seed_{seed}.dense_longer_accuracy"],
-                pruned_only=partial(dense.accuracy, sentences),
-                tuned=partial(tuned.accuracy, sentences),
+                pruned_only=untuned,
+                tuned=recovered,
                 reduction=partial(reached_reduction, lengths=lengths),
             )
         )

@@ -88,6 +88,8 @@ def annealed_schedule(schedule: TokenSchedule, done_part: float, anneal_part: fl
     [1.0, 0.75, 0.5, 0.5]
     """
     way = 1.0 if anneal_part == 0 else min(1.0, done_part / anneal_part)
+    if way == 1.0:
+        return schedule
     return replace(schedule, keep_ratios=tuple(1 - way * (1 - ratio) for ratio in schedule.keep_ratios))
 
 
