@@ -127,7 +127,6 @@ def _run_sst2(runs: list[Trained], setting: Setting) -> Readings:
             f"seed_{seed}.tuned_accuracy": recovered(schedule),
             "token_reduction": reached_reduction(schedule, lengths),
             "delta_bytes": load_delta(run.folder).num_bytes,
-            "num_train_sentences": run.config.num_texts or 0,
         }
         curves.append(
             milder_losses(

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from multum.core import check_fields, invalid
+from multum.accelerator.counts import check_counts
+from multum.core import invalid
 
 
 class Grant(NamedTuple):
@@ -48,10 +49,7 @@ class Crossbar:
     """Requests that wait before each input."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        for name in ("inputs", "outputs", "fifo_depth"):
-            if getattr(self, name) < 1:
-                raise invalid(name, "at least 1", getattr(self, name))
+        check_counts(self)
 
     def least_cycles(self, requests: Sequence[Sequence[int]]) -> int:
         """What no crossbar can beat: the most requests of one input, or for one output."""

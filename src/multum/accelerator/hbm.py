@@ -10,12 +10,13 @@ Source: SpAtten (HPCA 2021), Table I (16 channels, 512 GB/s); timings of Ramulat
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multum.core import check_fields, invalid
+from multum.accelerator.counts import check_counts
+from multum.core import invalid
 
 RFC_BY_GIGABITS = {2: 160, 4: 260, 8: 350, 16: 450}
 """Cycles of a refresh of all banks, by the density of a channel."""
@@ -57,10 +58,7 @@ class HbmTimings:
     """How long a transaction keeps the data bus busy."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        for field in fields(self):
-            if getattr(self, field.name) < 1:
-                raise invalid(field.name, "at least 1 cycle", getattr(self, field.name))
+        check_counts(self, "at least 1 cycle")
         if self.rp + self.rfc + self.rcd >= self.refi:
             raise invalid("rfc", f"such that data fit between two refreshes, {self.refi} cycles", self.rfc)
 
@@ -130,10 +128,7 @@ class HbmShape:
     """The least that is read."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        for field in fields(self):
-            if getattr(self, field.name) < 1:
-                raise invalid(field.name, "at least 1", getattr(self, field.name))
+        check_counts(self)
         if self.row_bytes % self.transaction_bytes:
             raise invalid("row_bytes", f"a multiple of {self.transaction_bytes}", self.row_bytes)
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from multum.accelerator.bitwidth_converter import Integers
-from multum.core import check_fields, invalid
+from multum.accelerator.counts import check_counts
+from multum.core import invalid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,7 @@ class ImportanceAccumulators:
     """From a number to its sum."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        for name in ("lanes", "latency_cycles"):
-            if getattr(self, name) < 1:
-                raise invalid(name, "at least 1", getattr(self, name))
+        check_counts(self)
 
     def busy_cycles(self, num_numbers: int) -> int:
         """Cycles in which numbers enter: ceil(num_numbers / lanes)."""

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multum.accelerator.bitwidth_converter import CHIP_BITS, Integers
-from multum.core import check_fields, invalid
+from multum.accelerator.counts import check_counts
+from multum.core import invalid
 
 TAYLOR_ORDER = 5
 LARGEST = (1 << CHIP_BITS) - 1
@@ -52,10 +53,7 @@ class SoftmaxUnit:
     """Real to 12 bits."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        for name, value in vars(self).items():
-            if value < 1:
-                raise invalid(name, "at least 1", value)
+        check_counts(self)
 
     def busy_cycles(self, num_scores: int) -> int:
         """Cycles in which scores enter: ceil(num_scores / lanes)."""

@@ -7,10 +7,11 @@ fetcher's time from the multipliers'.
 Source: SpAtten (HPCA 2021), section IV-D and Table I (196 KB each).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from multum.accelerator.bitwidth_converter import CHIP_BITS
-from multum.core import check_fields, invalid
+from multum.accelerator.counts import check_counts
+from multum.core import invalid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +33,7 @@ class DoubleBuffer:
     """1: nothing is fetched while a buffer is read."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        for field in fields(self):
-            if getattr(self, field.name) < 1:
-                raise invalid(field.name, "at least 1", getattr(self, field.name))
+        check_counts(self)
 
     @property
     def num_bytes(self) -> int:
