@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-import time
+import threading
 
 import pytest
 import torch
@@ -66,10 +66,21 @@ def test_growth_of_a_process_is_the_largest_pair_of_tensors() -> None:
 @LINUX
 def test_without_a_count_the_samples_are_the_witness(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(witness, "_forget_peak", lambda: False)
+    looks, look = threading.Semaphore(0), witness._memory_of_process
+
+    def look_and_tell(name: str) -> int:
+        seen = look(name)
+        looks.release()
+        return seen
+
+    monkeypatch.setattr(witness, "_memory_of_process", look_and_tell)
 
     def hold() -> torch.Tensor:
         made = torch.ones(25_000_000)
-        time.sleep(0.05)
+        while looks.acquire(blocking=False):  # those from before it was held
+            pass
+        for _ in range(20):  # a busy machine may let the other thread wait long
+            assert looks.acquire(timeout=30)
         return made
 
     growth = growth_of(hold)
