@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from multum.accelerator.bitwidth_converter import join_planes, numbers_per_transaction, widen
 from multum.accelerator.crossbar import Crossbar
 from multum.accelerator.importance import add_head, add_tokens
-from multum.accelerator.multiplier_arrays import probabilities_times_values, query_times_keys
-from multum.accelerator.softmax import LARGEST, softmax_probabilities, taylor_exponential, wants_lsbs
+from multum.accelerator.prob_value import probabilities_times_values
+from multum.accelerator.query_key import query_times_keys
+from multum.accelerator.requantization import wants_lsbs
+from multum.accelerator.softmax import LARGEST, softmax_probabilities, taylor_exponential
 from multum.accelerator.sram import DoubleBuffer
 
 NUMBERS = st.integers(-2048, 2047)

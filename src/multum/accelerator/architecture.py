@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from multum.accelerator.crossbar import Crossbar
 from multum.accelerator.hbm import HbmShape, HbmTimings
 from multum.accelerator.importance import ImportanceAccumulators
-from multum.accelerator.multiplier_arrays import MultiplierArray
+from multum.accelerator.multiplier_array import MultiplierArray
 from multum.accelerator.softmax import SoftmaxUnit
 from multum.accelerator.sram import DoubleBuffer
 from multum.accelerator.topk_engine import TopkEngine

@@ -110,14 +110,3 @@ def softmax_probabilities(scores: Integers, scale: float) -> Integers:
     exponential = taylor_exponential(np.maximum(real, -80).astype(np.float32))
     prob: Integers = np.rint(exponential / exponential.sum(dtype=np.float32) * LARGEST).astype(np.int64)
     return prob
-
-
-def wants_lsbs(prob: Integers, threshold: float) -> bool:
-    """The progressive-quantization decision: whether no probability reaches the threshold, so the row is flat.
-
-    >>> wants_lsbs(np.array([400, 300]), 0.1), wants_lsbs(np.array([410, 300]), 0.1)
-    (True, False)
-    """
-    if not 0 <= threshold <= 1:
-        raise invalid("threshold", "in [0, 1]", threshold)
-    return bool(prob.max() < threshold * LARGEST)

@@ -1,17 +1,10 @@
-"""Q x K and prob x V: the two arrays of multipliers, and how long rows take in them.
-
-Both have 512 multipliers of 12 bits. In Q x K the query stays and keys go by: 512 / D rows of D channels a cycle, each
-summed up by an adder tree. In prob x V a probability meets a value row: again 512 / D rows a cycle, summed up over
-rows.
-
-Shape legend: K keys, V value rows, D channels.
+"""An array of multipliers of 12 bits and its adder tree, and how long rows take in it; Q x K and prob x V are one each.
 
 Source: SpAtten (HPCA 2021), section IV-D and Table I.
 """
 
 from dataclasses import dataclass
 
-from multum.accelerator.bitwidth_converter import CHIP_BITS, Integers, check_bits
 from multum.core import check_fields, invalid
 
 MULTIPLY_CYCLES = 1
@@ -63,28 +56,3 @@ class MultiplierArray:
         """
         parts = -(-width // self.multipliers)
         return -(-num_rows // self.rows_per_cycle(width)) * parts
-
-
-def query_times_keys(query_D: Integers, key_KD: Integers) -> Integers:
-    """Scores, exact: sums of D products of 12 bits need 24 + log2(D) bits, which the adder tree has.
-
-    >>> import numpy as np
-    >>> query_times_keys(np.array([1, -2]), np.array([[3, 4], [2047, -2048]])).tolist()
-    [-5, 6143]
-    """
-    check_bits(query_D, CHIP_BITS)
-    check_bits(key_KD, CHIP_BITS)
-    return key_KD @ query_D
-
-
-def probabilities_times_values(prob_V: Integers, value_VD: Integers) -> Integers:
-    """The head's output, exact, for probabilities of 12 unsigned bits (4095 is 1).
-
-    >>> import numpy as np
-    >>> probabilities_times_values(np.array([4095, 0]), np.array([[3, -4], [7, 7]])).tolist()
-    [12285, -16380]
-    """
-    if bool((prob_V < 0).any()) or bool((prob_V >= 1 << CHIP_BITS).any()):
-        raise invalid("prob", f"in 0..{(1 << CHIP_BITS) - 1}", prob_V)
-    check_bits(value_VD, CHIP_BITS)
-    return prob_V @ value_VD
