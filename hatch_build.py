@@ -65,7 +65,7 @@ def compile_kernels(root: Path, folder: Path) -> dict[str, str]:
     """
     build = load_build_module(root)
     included: dict[str, str] = {}
-    for source in sorted((root / "src" / "multum" / "ops").rglob("cpu.cpp")):
+    for source in sorted((root / "src" / "multum").rglob("cpu.cpp")):
         place = source.parent.relative_to(root / "src")
         for level in levels_here(build):
             name = build.library_name(level)

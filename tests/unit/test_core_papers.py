@@ -19,9 +19,9 @@ def test_paper_can_be_found_in_a_library(name: str) -> None:
     assert paper.venue
     assert all(" " in author for author in paper.authors), "first and last names"
     assert 2000 < paper.year < 2100
-    assert len(paper.arxiv.split(".")) == 2
-    assert paper.arxiv in paper.link
-    assert paper.doi.startswith("10.")
+    assert not paper.arxiv or len(paper.arxiv.split(".")) == 2
+    assert (paper.arxiv or paper.doi or paper.url) in paper.link
+    assert not paper.doi or paper.doi.startswith("10.")
 
 
 @pytest.mark.parametrize(("paper", "key"), EVERY_NUMBER)
@@ -89,7 +89,7 @@ def test_number_without_one_of_its_parts_is_refused(name: str) -> None:
         from_dict(Paper, data)
 
 
-@pytest.mark.parametrize("name", ["title", "authors", "venue", "arxiv", "doi", "numbers"])
+@pytest.mark.parametrize("name", ["title", "authors", "venue", "numbers"])
 def test_paper_without_one_of_its_parts_is_refused(name: str) -> None:
     paper = load_paper("spatten")
     with pytest.raises(UserError, match=f"{name} must be filled"):

@@ -67,7 +67,10 @@ class Activity:
         Args:
             group_R: For each row the number of its group, from 0.
         """
-        summed = {it.name: np.bincount(group_R, weights=getattr(self, it.name)) for it in fields(self)}
+        summed: dict[str, Counts] = {
+            it.name: np.bincount(group_R, weights=getattr(self, it.name)).astype(np.float64)
+            for it in fields(self)
+        }
         return Activity(**summed)
 
 
@@ -82,7 +85,9 @@ def activity_of(workload: Workload, architecture: Architecture) -> Activity:
         getattr(workload, it).astype(np.float64) for it in ("num_queries", "key_fetch_num", "value_fetch_num")
     )
     width = workload.embedding_length_D
-    passes = 1.0 + workload.if_requant
+    passes = 1.0 + (
+        workload.if_requant & (workload.num_queries == 1)
+    )  # several queries read both planes at once
     loaded_values = np.where(
         queries > 1, keys, values
     )  # a prompt's queries choose from values that are all there

@@ -5,6 +5,8 @@ Source: SpAtten (HPCA 2021), Table I; SpAtten-1/8 from section V, where it stand
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from multum.accelerator.crossbar import Crossbar
 from multum.accelerator.hbm import HbmShape, HbmTimings
 from multum.accelerator.importance import ImportanceAccumulators
@@ -12,6 +14,7 @@ from multum.accelerator.multiplier_array import MultiplierArray
 from multum.accelerator.softmax import SoftmaxUnit
 from multum.accelerator.sram import DoubleBuffer
 from multum.accelerator.topk_engine import TopkEngine
+from multum.accelerator.workload import Workload
 from multum.core import check_fields, invalid
 
 
@@ -30,7 +33,7 @@ class Architecture:
     name: str = "SpAtten"
     """What reports call it."""
     clock_ghz: float = 1.0
-    """Cycles of a nanosecond; the memory's timings are in cycles of 1 ns."""
+    """Cycles of a nanosecond."""
     query_key: MultiplierArray = field(default_factory=MultiplierArray)
     """Q x K."""
     prob_value: MultiplierArray = field(default_factory=MultiplierArray)
@@ -54,15 +57,45 @@ class Architecture:
     hbm: HbmShape = field(default_factory=HbmShape)
     """The memory."""
     hbm_timings: HbmTimings = field(default_factory=HbmTimings)
-    """What it waits for."""
+    """What it waits for, in cycles of 1 ns."""
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.clock_ghz <= 0:
             raise invalid("clock_ghz", "positive", self.clock_ghz)
-        for what, capacity in (("softmax", self.softmax.capacity), ("value_topk", self.value_topk.capacity)):
+        for what, capacity in (
+            ("softmax", self.softmax.capacity),
+            ("value_topk", self.value_topk.capacity),
+            ("token_topk", self.token_topk.capacity),
+        ):
             if capacity < self.key_sram.rows:
                 raise invalid(what, f"for at least {self.key_sram.rows} scores, a buffer of keys", capacity)
+
+    def grown_for(self, workload: Workload) -> "Architecture":
+        """The same with buffers, FIFOs and top-k engines as deep as the workload's longest row of keys needs.
+
+        >>> long = Workload.from_counts(keys=[[3000]], heads=1)
+        >>> Architecture().grown_for(long).key_sram.rows
+        4096
+        """
+        width = self.key_sram.width
+        blocks = -(-workload.embedding_length_D.astype(np.int64) // width)
+        needed = int((workload.key_fetch_num * blocks).max())
+        rows = max(self.key_sram.rows, 1 << (needed - 1).bit_length())
+
+        def deep(engine: TopkEngine) -> TopkEngine:
+            return replace(engine, fifo_depth=max(engine.fifo_depth, -(-rows // engine.parallelism)))
+
+        return replace(
+            self,
+            key_sram=replace(self.key_sram, rows=rows),
+            value_sram=replace(self.value_sram, rows=max(self.value_sram.rows, rows)),
+            softmax=replace(
+                self.softmax, fifo_depth=max(self.softmax.fifo_depth, -(-rows // self.softmax.lanes))
+            ),
+            token_topk=deep(self.token_topk),
+            value_topk=deep(self.value_topk),
+        )
 
     @property
     def roof_flops(self) -> float:

@@ -9,8 +9,9 @@ Units: cycles of 1 ns.
 Source: SpAtten (HPCA 2021), Table I (16 channels, 512 GB/s); timings of Ramulator 2's public HBM2 model, 2 Gb/s a pin.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class HbmTimings:
     """What a pseudo-channel waits for, in cycles of 1 ns; names as in the standard.
 
     Raises:
-        UserError: A time below 1, a refresh longer than the time between two.
+        UserError: A time below 1, a short one above its long one, a refresh longer than the time between two.
     """
 
     cl: int = 7
@@ -59,8 +60,24 @@ class HbmTimings:
 
     def __post_init__(self) -> None:
         check_counts(self, "at least 1 cycle")
+        for short, long in (("ccd_short", "ccd_long"), ("rrd_short", "rrd_long")):
+            if getattr(self, short) > getattr(self, long):
+                raise invalid(short, f"at most {long}, {getattr(self, long)}", getattr(self, short))
         if self.rp + self.rfc + self.rcd >= self.refi:
             raise invalid("rfc", f"such that data fit between two refreshes, {self.refi} cycles", self.rfc)
+
+    def at_clock(self, clock_ghz: float) -> "HbmTimings":
+        """The same times in cycles of another clock, rounded up; a transaction must be a whole number of cycles.
+
+        >>> HbmTimings().at_clock(2.0).faw
+        30
+        """
+        burst = self.burst * clock_ghz
+        if burst < 1 or burst != int(burst):
+            raise invalid(
+                "clock_ghz", f"such that a transaction of {self.burst} ns takes whole cycles", clock_ghz
+            )
+        return HbmTimings(**{it.name: math.ceil(getattr(self, it.name) * clock_ghz) for it in fields(self)})
 
     @property
     def stream_efficiency(self) -> float:

@@ -93,6 +93,56 @@ class HbmChannel:
         self._last_read = [-NEVER] * self.shape.bank_groups
         self._bus_free = 0
         self._refresh_due = self.timings.refi
+        self._refreshing_until = 0
+        self._waiting: list[tuple[int, Request]] = []
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting)
+
+    def accept(self, request: Request, tag: int) -> bool:
+        """Put a request into the queue, if there is room; `tick` calls it by its tag when it is read."""
+        if len(self._waiting) >= self.queue_depth:
+            return False
+        self._waiting.append((tag, request))
+        return True
+
+    def tick(self, cycle: int) -> tuple[list[Command], list[tuple[int, int]]]:
+        """Say what may be said in this cycle; to be called for one cycle after the other.
+
+        Returns:
+            The commands, and for each request that was read its tag and the cycle after its last data.
+        """
+        if cycle < self._refreshing_until:
+            return [], []
+        if cycle >= self._refresh_due:
+            commands = self._refresh(cycle)
+            self._refreshing_until = commands[-1].cycle + self.timings.rfc
+            return commands, []
+        if not self._waiting:
+            return [], []
+        commands, read = [], []
+        index = next(
+            (it for it, (_, request) in enumerate(self._waiting) if self._read_time(request) <= cycle), None
+        )
+        row_command = self._row_command(cycle)
+        if index is not None:
+            tag, request = self._waiting.pop(index)
+            read.append((tag, self._read(cycle, request)))
+            commands.append(Command(cycle, "read", request.bank, request.row))
+        if row_command is not None:
+            self._obey(row_command)
+            commands.append(row_command)
+        return commands, read
+
+    def idle_until(self, cycle: int) -> int:
+        """The next cycle in which it could say anything, if nothing comes."""
+        if cycle < self._refreshing_until:
+            return self._refreshing_until
+        times = [self._read_time(request) for _, request in self._waiting]
+        times += [it.cycle for it in self._wishes()]
+        return max(cycle + 1, min([*times, self._refresh_due]))
 
     def serve(self, requests: Sequence[Request]) -> Served:
         """Read all requests, which come in the order of their arrival.
@@ -102,38 +152,20 @@ class HbmChannel:
         """
         self._check(requests)
         done, commands = [0] * len(requests), []
-        waiting: list[int] = []
         following, cycle = 0, 0
-        while waiting or following < len(requests):
-            while (
-                following < len(requests)
-                and len(waiting) < self.queue_depth
-                and requests[following].arrival <= cycle
-            ):
-                waiting.append(following)
+        while self._waiting or following < len(requests):
+            while following < len(requests) and requests[following].arrival <= cycle:
+                if not self.accept(requests[following], following):
+                    break
                 following += 1
-            if cycle >= self._refresh_due:
-                commands += self._refresh(cycle)
-                cycle = commands[-1].cycle + self.timings.rfc
-                continue
-            said = False
-            index = next((it for it in waiting if self._read_time(requests[it]) <= cycle), None)
-            row_command = self._row_command(cycle, [requests[it] for it in waiting])
-            if index is not None:
-                done[index] = self._read(cycle, requests[index])
-                commands.append(Command(cycle, "read", requests[index].bank, requests[index].row))
-                waiting.remove(index)
-                said = True
-            if row_command is not None:
-                self._obey(row_command)
-                commands.append(row_command)
-                said = True
+            said, read = self.tick(cycle)
+            commands += said
+            for tag, finished in read:
+                done[tag] = finished
             arrival = requests[following].arrival if following < len(requests) else NEVER
-            room = len(waiting) < self.queue_depth
+            room = self.num_waiting < self.queue_depth
             cycle = (
-                cycle + 1
-                if said or (room and arrival <= cycle)
-                else self._next_cycle(cycle, [requests[it] for it in waiting], arrival if room else NEVER)
+                cycle + 1 if said else min(self.idle_until(cycle), max(arrival, cycle + 1) if room else NEVER)
             )
         return Served(done=tuple(done), commands=tuple(commands))
 
@@ -163,11 +195,11 @@ class HbmChannel:
         four = self._activates[0] + times.faw if len(self._activates) == 4 else -NEVER
         return max(self._banks[bank].may_activate, apart, four)
 
-    def _wishes(self, waiting: Sequence[Request]) -> list[Command]:
+    def _wishes(self) -> list[Command]:
         """For each bank that needs one, its row command and the first cycle for it; the bank of the oldest first."""
-        wanted = {(it.bank, it.row) for it in waiting}
+        wanted = {(it.bank, it.row) for _, it in self._waiting}
         wishes, seen = [], set()
-        for request in waiting:
+        for _, request in self._waiting:
             bank = self._banks[request.bank]
             if request.bank in seen or (bank.row is not None and (request.bank, bank.row) in wanted):
                 continue
@@ -180,16 +212,10 @@ class HbmChannel:
                 wishes.append(Command(bank.may_precharge, "precharge", request.bank, -1))
         return wishes
 
-    def _row_command(self, cycle: int, waiting: Sequence[Request]) -> Command | None:
+    def _row_command(self, cycle: int) -> Command | None:
         """The first that may be given now."""
-        ready = (it._replace(cycle=cycle) for it in self._wishes(waiting) if it.cycle <= cycle)
+        ready = (it._replace(cycle=cycle) for it in self._wishes() if it.cycle <= cycle)
         return next(ready, None)
-
-    def _next_cycle(self, cycle: int, waiting: Sequence[Request], arrival: int) -> int:
-        """The next cycle in which anything could happen."""
-        times = [self._read_time(it) for it in waiting]
-        times += [it.cycle for it in self._wishes(waiting)]
-        return max(cycle + 1, min([*times, arrival, self._refresh_due]))
 
     # what a command does ----------------------------------------------------------------------------------------------
 

@@ -12,6 +12,18 @@ from multum.accelerator.activity import Activity
 from multum.accelerator.architecture import Architecture
 from multum.accelerator.workload import Workload
 
+TIMES = (
+    "keys asked",
+    "keys there",
+    "first score",
+    "probabilities",
+    "values chosen",
+    "values asked",
+    "values there",
+    "last product",
+    "finished",
+)
+"""What is known of every row, in cycles."""
 UNITS = ("HBM", "Q x K", "softmax", "top-k (values)", "top-k (tokens)", "prob x V")
 """Units whose time is told, in the order in which a row meets them."""
 
@@ -50,16 +62,20 @@ class Simulation:
     """What was run."""
     architecture: Architecture
     """On what."""
-    start_cycle: NDArray[np.int64]
-    """When each row's keys were first asked for, (R,)."""
-    finish_cycle: NDArray[np.int64]
-    """When each row's output was complete, (R,), ascending."""
+    times: NDArray[np.int64]
+    """When each row took each step, (R, 9); what the columns are says `TIMES`."""
     unit_busy_cycles: dict[str, int]
     """Cycles in which each unit of `UNITS` did something."""
     dram: DramTraffic
     """What the memory did."""
     activity: Activity
     """What the units did."""
+
+    @property
+    def finish_cycle(self) -> NDArray[np.int64]:
+        """When each row's output was complete, (R,), ascending."""
+        finished: NDArray[np.int64] = self.times[:, TIMES.index("finished")]
+        return finished
 
     @property
     def cycles(self) -> int:

@@ -68,22 +68,26 @@ class Paper:
     """Where it appeared."""
     year: int
     """When."""
-    arxiv: str
-    """Its number on arXiv."""
-    doi: str
-    """Its digital object identifier."""
+    arxiv: str = ""
+    """Its number on arXiv; empty where it is not there."""
+    doi: str = ""
+    """Its digital object identifier; empty where it has none."""
+    url: str = ""
+    """Where it can be read, if neither of these says it."""
     numbers: Mapping[str, Published]
     """What was taken from it."""
 
     def __post_init__(self) -> None:
-        for name in ("title", "authors", "venue", "arxiv", "doi", "numbers"):
+        for name in ("title", "authors", "venue", "link", "numbers"):
             if not getattr(self, name):
                 raise invalid(name, "filled", getattr(self, name))
 
     @property
     def link(self) -> str:
         """Where it can be read."""
-        return f"https://arxiv.org/abs/{self.arxiv}"
+        if self.arxiv:
+            return f"https://arxiv.org/abs/{self.arxiv}"
+        return f"https://doi.org/{self.doi}" if self.doi else self.url
 
 
 def paper_names() -> tuple[str, ...]:
