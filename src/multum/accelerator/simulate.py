@@ -3,7 +3,7 @@
 >>> from multum.accelerator.workload import Workload
 >>> step = Workload.from_counts(keys=[[512, 512]], heads=12, values=[[128, 128]], key_bits=8, value_bits=8)
 >>> found = simulate(step)
->>> len(found.row_cycles), found.cycles == found.row_cycles.sum()
+>>> len(found.row_cycles), found.cycles == int(found.row_cycles.sum())
 (24, True)
 """
 
@@ -12,7 +12,7 @@ from typing import Literal
 from multum.accelerator.activity import activity_of
 from multum.accelerator.architecture import Architecture
 from multum.accelerator.engine.fast import run_fast
-from multum.accelerator.engine.plan import Plan, plan_of
+from multum.accelerator.engine.plan import plan_of
 from multum.accelerator.engine.reference import ReferenceEngine
 from multum.accelerator.simulation import DramTraffic, Simulation
 from multum.accelerator.workload import Workload
@@ -59,7 +59,7 @@ def simulate(
         found = engine.times, engine.busy_by_unit, engine.memory.counts
     times, busy, memory = found
     traffic = DramTraffic(
-        useful_bytes=useful_bytes(plan),
+        useful_bytes=int(plan.useful_bits.sum()) // 8,
         transactions=memory.transactions,
         transaction_bytes=architecture.hbm.transaction_bytes,
         activates=memory.activates,
@@ -69,13 +69,8 @@ def simulate(
         workload=workload,
         architecture=architecture,
         times=times,
+        moved_bytes=plan.transactions * architecture.hbm.transaction_bytes,
         unit_busy_cycles=busy,
         dram=traffic,
         activity=activity_of(workload, architecture),
     )
-
-
-def useful_bytes(plan: Plan) -> int:
-    """Bytes of all keys and values that are asked for, as they are stored."""
-    keys = plan.keys * (plan.key_plane.row_bits + plan.second_key_plane.row_bits)
-    return int((keys + plan.fetched_values * plan.value_plane.row_bits).sum()) // 8

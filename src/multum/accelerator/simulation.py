@@ -64,6 +64,8 @@ class Simulation:
     """On what."""
     times: NDArray[np.int64]
     """When each row took each step, (R, 9); what the columns are says `TIMES`."""
+    moved_bytes: NDArray[np.int64]
+    """Bytes over the buses for each row, (R,)."""
     unit_busy_cycles: dict[str, int]
     """Cycles in which each unit of `UNITS` did something."""
     dram: DramTraffic

@@ -74,6 +74,18 @@ class Plan:
     def __len__(self) -> int:
         return len(self.queries)
 
+    @property
+    def useful_bits(self) -> Ints:
+        """Bits of keys and values that each row asks for, as they are stored."""
+        keys = self.keys * (self.key_plane.row_bits + self.second_key_plane.row_bits)
+        return keys + self.fetched_values * self.value_plane.row_bits
+
+    @property
+    def transactions(self) -> Ints:
+        """Transactions that bring them."""
+        keys = self.keys * (self.key_plane.count + self.second_key_plane.count)
+        return keys + self.fetched_values * self.value_plane.count
+
 
 def plan_of(workload: Workload, architecture: Architecture, *, overlap: bool = True) -> Plan:
     """Work out what both engines need.
