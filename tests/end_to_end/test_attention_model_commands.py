@@ -64,6 +64,45 @@ def test_run_tells_output_cost_and_workload(
     assert "times less" in page
 
 
+def test_run_and_generate_are_told_on_the_accelerator(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = [
+        "run",
+        str(models / "base"),
+        "--text",
+        SENTENCE,
+        "--keep-ratio",
+        "0.5",
+        "--bits",
+        "8",
+        "--accelerator",
+    ]
+    write = [
+        "generate",
+        SENTENCE,
+        "--model",
+        str(models / "writer"),
+        "--plain",
+        "--max-new-tokens",
+        "3",
+        "--accelerator",
+    ]
+    for words in (run, write):
+        found = told(capsys, *words)["accelerator"]
+        for name in ("dense", "pruned"):
+            reading = found[name]
+            assert sum(it["cycles"] for it in reading["layers"]) == reading["cycles"]
+            assert sum(it["dram_bytes"] for it in reading["layers"]) == reading["dram_bytes"]
+            assert sum(it["joules"] for it in reading["layers"]) == pytest.approx(reading["joules"])
+        assert found["pruned"]["dram_bytes"] < found["dense"]["dram_bytes"]
+        assert found["processor_seconds"] > 0
+    assert main(["attention", *run]) == 0
+    page = capsys.readouterr().out
+    assert "attention on SpAtten, simulated" in page
+    assert "for the whole pruned model" in page
+
+
 def test_run_keeps_everything_when_told_so(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = told(capsys, "run", str(models / "base"), "--text", SENTENCE, "--keep-ratio", "1")
     assert found["agreement"] == pytest.approx(1.0, abs=1e-5)

@@ -18,6 +18,7 @@ from multum.attention.layer_record import LayerRecord
 from multum.attention.length_adaptive import LengthAdaptive
 from multum.attention.model_facts import ModelFacts, model_facts
 from multum.attention.model_heads import ModelHeadRule, rule_for
+from multum.attention.on_accelerator import AcceleratorReading, OnAccelerator, on_accelerator
 from multum.attention.planned import planned_records
 from multum.attention.priced import cost_of
 from multum.attention.pruning import Pruned, prune, prune_
@@ -56,6 +57,7 @@ from multum.attention.workload import workload_of, workload_of_schedule
 
 __all__ = [
     "LAYERS_BY_MODEL_TYPE",
+    "AcceleratorReading",
     "AdaptConfig",
     "CacheSchedule",
     "Delta",
@@ -76,6 +78,7 @@ __all__ = [
     "LengthAdaptive",
     "ModelFacts",
     "ModelHeadRule",
+    "OnAccelerator",
     "ProgressiveQuantization",
     "PrunableSchedule",
     "Pruned",
@@ -124,6 +127,7 @@ __all__ = [
     "merge",
     "merged",
     "model_facts",
+    "on_accelerator",
     "planned_records",
     "prune",
     "prune_",

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from multum.attention.dials import CacheDials, generation_schedule, tell_generat
 from multum.attention.generation import prune_generation
 from multum.attention.generation_run import GenerationRun
 from multum.attention.language_model import LanguageModel
+from multum.attention.on_accelerator import OnAccelerator, on_accelerator
 from multum.attention.record_facts import flat_rates, rows_by_layer
 from multum.attention.sparse_schedule import save_schedule
 from multum.core import check_fields, invalid, require_module
@@ -59,6 +60,9 @@ class GenerateConfig(CacheDials):
     save: Path | None = None
     """Write the schedule that was used to this JSON file."""
 
+    accelerator: bool = False
+    """Tell too what SpAtten would make of the attention, dense and pruned, layer by layer."""
+
     def __post_init__(self) -> None:
         check_fields(self)
         for name in ("max_new_tokens", "beams"):
@@ -104,6 +108,8 @@ class Generated:
     """For each layer the rows that the last token attended to."""
     trace: str | None
     """Where the workload was written."""
+    accelerator: OnAccelerator | None = None
+    """What SpAtten would make of it, where that was asked for."""
 
 
 def generate_text(config: GenerateConfig) -> Generated:
@@ -129,9 +135,11 @@ def generate_text(config: GenerateConfig) -> Generated:
         seconds = time.perf_counter() - start
     if config.trace is not None:
         run.workload().write_csv(config.trace)
-    return _told(
-        language, run, written_S, tell_generation_schedule(schedule, length), length, seconds, config.trace
-    )
+    sentence = tell_generation_schedule(schedule, length)
+    told = _told(language, run, written_S, sentence, length, seconds, config.trace)
+    if not config.accelerator:
+        return told
+    return replace(told, accelerator=on_accelerator(run.workload(), processor_seconds=seconds))
 
 
 def _generate(language: LanguageModel, ids_1L: Tensor, config: GenerateConfig) -> Tensor:

@@ -9,10 +9,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from multum.accelerator import Workload
 from multum.attention.adapted import AdaptedDials, adapted_schedule
 from multum.attention.architectures import longest_input
 from multum.attention.delta import Delta, load_delta, merge
 from multum.attention.model_heads import rule_for
+from multum.attention.on_accelerator import OnAccelerator, on_accelerator
 from multum.attention.pruning import prune
 from multum.attention.sparse_schedule import save_schedule
 from multum.core import UserError, invalid, require_module
@@ -45,6 +47,9 @@ class RunConfig(AdaptedDials):
     latency: bool = False
     """Take times too."""
 
+    accelerator: bool = False
+    """Tell too what SpAtten would make of the run's attention, dense and pruned, layer by layer; takes times."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
@@ -72,6 +77,8 @@ class Ran:
     """What the pruned model cost."""
     trace: str | None
     """Where the workload was written."""
+    accelerator: OnAccelerator | None = None
+    """What SpAtten would make of it, where that was asked for."""
 
 
 class Loaded(NamedTuple):
@@ -126,14 +133,16 @@ def run_model(config: RunConfig) -> Ran:
         )
     if config.save is not None:
         save_schedule(schedule, config.save)
-    before = measure(model, inputs, latency=config.latency, name="dense")
+    latency = config.latency or config.accelerator
+    before = measure(model, inputs, latency=latency, name="dense")
     with torch.inference_mode():
         dense = model(**inputs)
         with prune(model, schedule) as run:
             pruned = model(**inputs)
-            after = measure(model, inputs, latency=config.latency, name="pruned")
+            after = measure(model, inputs, latency=latency, name="pruned")
+    workload = run.workload()
     if config.trace is not None:
-        run.workload().write_csv(config.trace)
+        workload.write_csv(config.trace)
     told, agreement = _compare(model, tokenizer, inputs, (dense, pruned))
     return Ran(
         model=type(model).__name__,
@@ -147,7 +156,13 @@ def run_model(config: RunConfig) -> Ran:
         before=replace(before, timeline=()),
         after=replace(after, timeline=()),
         trace=None if config.trace is None else str(config.trace),
+        accelerator=_simulated(workload, after) if config.accelerator else None,
     )
+
+
+def _simulated(workload: Workload, after: Cost) -> OnAccelerator:
+    seconds = None if after.latency is None else after.latency.median_seconds
+    return on_accelerator(workload, processor_seconds=seconds)
 
 
 def _become(model: nn.Module, delta: Delta) -> None:

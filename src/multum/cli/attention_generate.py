@@ -3,14 +3,20 @@
 import sys
 
 from multum.attention import GenerateConfig, Generated, generate_text
+from multum.cli.accelerator_reading import reading_table
 from multum.cli.verb import Outcome, Verb
 from multum.core.config import to_dict
 from multum.cost.units import Number, format_bytes, format_ratio
 
 
 def _generate(config: GenerateConfig) -> Outcome:
+    from rich.console import Group
+
     done = generate_text(config)
-    return Outcome(result=to_dict(done), text=told(done, shows_text=not _was_read_already(config)))
+    text: object = told(done, shows_text=not _was_read_already(config))
+    if done.accelerator is not None:
+        text = Group(str(text), "", reading_table(done.accelerator))
+    return Outcome(result=to_dict(done), text=text)
 
 
 def _was_read_already(config: GenerateConfig) -> bool:

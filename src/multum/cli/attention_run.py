@@ -1,6 +1,7 @@
 """`multum attention run MODEL`: one text through a model, dense and pruned."""
 
 from multum.attention import Ran, RunConfig, run_model
+from multum.cli.accelerator_reading import reading_table
 from multum.cli.verb import Outcome, Verb
 from multum.core.config import to_dict
 
@@ -9,7 +10,10 @@ def _run(config: RunConfig) -> Outcome:
     from rich.console import Group
 
     ran = run_model(config)
-    return Outcome(result=to_dict(ran), text=Group(told(ran), ran.before / ran.after))
+    text = Group(told(ran), ran.before / ran.after)
+    if ran.accelerator is not None:
+        text = Group(text, "", reading_table(ran.accelerator))
+    return Outcome(result=to_dict(ran), text=text)
 
 
 def told(ran: Ran) -> str:
