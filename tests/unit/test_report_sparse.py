@@ -5,10 +5,13 @@ import re
 
 import pytest
 
-from multum.attention import TokenFate
+from multum.accelerator import Workload
+from multum.attention import OnAccelerator, TokenFate, on_accelerator
 from multum.core.errors import UserError
+from multum.cost.units import format_ratio
 from multum.report import (
     RowLife,
+    attention_page,
     cache_rows,
     dial_section,
     generation_section,
@@ -18,10 +21,12 @@ from multum.report import (
     plot,
     token_map,
 )
+from multum.report.accelerator_section import tell_accelerator
 from multum.report.dial_section import tell_dials
 from multum.report.generation_section import drawn_layers, tell_generation
 from multum.report.sparse_plots import _life_boxes, _possible_boxes
 from report_samples import (
+    attention_results,
     dial_results,
     film_words,
     generation_results,
@@ -183,3 +188,27 @@ def test_dials_without_a_dense_model_are_refused() -> None:
     results = dial_results()
     with pytest.raises(UserError, match="must hold the dense model"):
         dataclasses.replace(results, rows=results.rows[1:])
+
+
+def on_sample_accelerator() -> OnAccelerator:
+    step = Workload.from_counts(keys=[[64, 32]], heads=4, lengths=[64], key_bits=8, value_bits=8)
+    return on_accelerator(step, processor_seconds=0.25)
+
+
+def test_accelerator_is_told_by_its_numbers() -> None:
+    found = on_sample_accelerator()
+    told = tell_accelerator(found, "writing")
+    assert f"{format_ratio(found.speedup)} less time" in told
+    assert "This machine took 250" in told
+    alone = tell_accelerator(dataclasses.replace(found, processor_seconds=None), "writing")
+    assert alone == told.partition(" This machine")[0]
+
+
+def test_page_shows_the_accelerator_where_it_was_simulated() -> None:
+    plain = generation_results()
+    simulated = dataclasses.replace(plain, accelerator=on_sample_accelerator())
+    pages = [
+        attention_page(dataclasses.replace(attention_results(), generation=it)).to_html()
+        for it in (plain, simulated)
+    ]
+    assert ["The same on SpAtten" in page for page in pages] == [False, True]

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from multum.attention import GenerationSchedule, LanguageModel
+from multum.attention import GenerationSchedule, LanguageModel, on_accelerator
 from multum.attention.dials import tell_generation_schedule
 from multum.attention.generation import prune_generation
 from multum.attention.generation_run import GenerationRun
@@ -65,8 +66,11 @@ def measure_generation(
             pruned_N, seconds = _write(language, ids_1L, num_tokens)
         rates["pruned"].append((num_tokens - 1) / max(1e-9, seconds - pruned_first))
     with prune_generation(language.model, schedule, keep_history=True) as run:
-        _write(language, ids_1L, num_tokens)
-    return _results(language, ids_1L, prompt, schedule, run, (dense_N, pruned_N), rates, num_threads)
+        _, seconds = _write(language, ids_1L, num_tokens)
+    say("following the attention through a simulated accelerator")
+    simulated = on_accelerator(run.workload(), processor_seconds=seconds)
+    results = _results(language, ids_1L, prompt, schedule, run, (dense_N, pruned_N), rates, num_threads)
+    return replace(results, accelerator=simulated)
 
 
 def _write(language: LanguageModel, ids_1L: Tensor, num_tokens: int) -> tuple[Tensor, float]:

@@ -7,6 +7,7 @@ Every sentence that states a result is put together from the numbers of the run 
 from collections.abc import Mapping
 
 from multum.cost.units import DASH, format_ratio
+from multum.report.accelerator_section import accelerator_section
 from multum.report.attention_results import AttentionResults, FadingPicture, SentenceScores
 from multum.report.attention_sentences import (
     dense_row,
@@ -31,6 +32,7 @@ from multum.report.blocks import (
 from multum.report.dial_section import dial_section
 from multum.report.fading import fading_words
 from multum.report.figure import plot
+from multum.report.generation_results import GenerationResults
 from multum.report.generation_section import generation_section
 from multum.report.markup import Html
 from multum.report.number_text import (
@@ -65,7 +67,7 @@ def attention_page(results: AttentionResults, provenance: Mapping[str, object] |
         f"width {model.width}, {tell_count(model.num_parameters)} parameters.",
     )
     dials = [dial_section(results.dials)] if results.dials else []
-    generation = [generation_section(results.generation)] if results.generation else []
+    generation = _generation_sections(results.generation) if results.generation else []
     return page.add(
         key_numbers(headline(results)),
         words_section(results),
@@ -77,6 +79,16 @@ def attention_page(results: AttentionResults, provenance: Mapping[str, object] |
         *generation,
         method_section(results, provenance),
     )
+
+
+def _generation_sections(generation: GenerationResults) -> list[Html]:
+    """The text that was written, and what the accelerator would make of it."""
+    sections: list[Html] = [generation_section(generation)]
+    if generation.accelerator is not None:
+        num_tokens = generation.pruned.num_tokens
+        what = f"reading that prompt and writing {plural(num_tokens, 'token')}"
+        sections.append(accelerator_section(generation.accelerator, what))
+    return sections
 
 
 def headline(results: AttentionResults) -> list[tuple[str, str, str]]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from multum.attention import OnAccelerator
 from multum.core.errors import UserError, invalid
 from multum.report.sparse_plots import RowLife
 
@@ -75,6 +76,8 @@ class GenerationResults:
     """For each layer the heads that the last token computed; empty when heads were not pruned."""
     lsb_rates: tuple[float, ...] = ()
     """For each layer the part of query rows that fetched the second plane; empty when there is none."""
+    accelerator: OnAccelerator | None = None
+    """What SpAtten would make of the attention, dense and pruned; None where it was not simulated."""
     note: str = ""
     """How it was measured, in a sentence."""
 
