@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from multum.accelerator.workload_columns import FORMS, KINDS, UNSET, Column, find_flaw
 from multum.accelerator.workload_counts import Counts, columns_of_counts, layer_columns, same_columns
-from multum.accelerator.workload_file import check_origin, format_workload, parse_workload
-from multum.core import invalid, read_text, write_text_atomic
+from multum.accelerator.workload_file import check_origin, format_workload, parse_workload, read_workload_text
+from multum.core import invalid, write_text_atomic
 
 FLOAT_BITS = 32
 """Bits of a value that is not quantized, where bytes are summed."""
@@ -119,12 +119,12 @@ class Workload:
 
     @classmethod
     def read_csv(cls, path: Path | str) -> "Workload":
-        """Read a file with the columns of the published traces.
+        """Read a file with the columns of the published traces, packed by gzip or not.
 
         Raises:
             UserError: The file cannot be read, or a line does not fit; the message names line and column.
         """
-        columns, origin = parse_workload(read_text(Path(path)), str(path))
+        columns, origin = parse_workload(read_workload_text(Path(path)), str(path))
         return cls(**columns, origin=origin)
 
     def write_csv(self, path: Path | str) -> None:

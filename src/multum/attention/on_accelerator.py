@@ -6,6 +6,8 @@ and all, so the two are no speed-up; they say where each spends its time.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from multum.accelerator import Architecture, LayerReading, Workload, energy_of, read_layers, simulate
 from multum.accelerator.rivals import dense_workload
 
@@ -36,6 +38,8 @@ class OnAccelerator:
 
     architecture: str
     """Which accelerator."""
+    iterations: int
+    """Forwards that were followed: a prompt's or an encoder's, and one for each further token."""
     dense: AcceleratorReading
     """Every token, head and value, in 32 bits."""
     pruned: AcceleratorReading
@@ -68,6 +72,7 @@ def on_accelerator(
     chosen = (architecture or Architecture()).grown_for(dense)
     return OnAccelerator(
         architecture=chosen.name,
+        iterations=len(np.unique(workload.iteration_id)),
         dense=_read("dense", dense, chosen),
         pruned=_read("pruned", workload, chosen),
         processor_seconds=processor_seconds,

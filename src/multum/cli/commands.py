@@ -55,6 +55,24 @@ def _attention_adapt() -> AnyVerb:
     return ADAPT
 
 
+def _accelerator_simulate() -> AnyVerb:
+    from multum.cli.accelerator import SIMULATE
+
+    return SIMULATE
+
+
+def _accelerator_sweep() -> AnyVerb:
+    from multum.cli.accelerator import SWEEP
+
+    return SWEEP
+
+
+def _accelerator_verilog() -> AnyVerb:
+    from multum.cli.accelerator import VERILOG
+
+    return VERILOG
+
+
 def _kernels() -> AnyVerb:
     from multum.cli.kernels import KERNELS
 
@@ -109,6 +127,21 @@ COMMANDS = (
         load=_attention_adapt,
     ),
     Command(
+        words=("accelerator", "simulate"),
+        summary="Run a trace on the accelerator: cycles, busy units, DRAM, energy, area, and every layer.",
+        load=_accelerator_simulate,
+    ),
+    Command(
+        words=("accelerator", "sweep"),
+        summary="Run a trace on many accelerators, and show which of them nothing beats.",
+        load=_accelerator_sweep,
+    ),
+    Command(
+        words=("accelerator", "verilog"),
+        summary="Write the top-k engine and its zero eliminators as Verilog.",
+        load=_accelerator_verilog,
+    ),
+    Command(
         words=("kernels",),
         summary="List the fast paths of this machine, and whether each is active.",
         load=_kernels,
@@ -123,5 +156,6 @@ COMMANDS = (
 
 SYSTEMS = {
     "attention": "Sentences lose the words that do not matter",
+    "accelerator": "SpAtten, the hardware, simulated cycle by cycle",
 }
 """Systems with verbs of their own, and what each is about."""

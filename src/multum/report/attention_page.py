@@ -85,8 +85,7 @@ def _generation_sections(generation: GenerationResults) -> list[Html]:
     """The text that was written, and what the accelerator would make of it."""
     sections: list[Html] = [generation_section(generation)]
     if generation.accelerator is not None:
-        num_tokens = generation.pruned.num_tokens
-        what = f"reading that prompt and writing {plural(num_tokens, 'token')}"
+        what = f"reading that prompt and writing {plural(generation.accelerator.iterations, 'token')}"
         sections.append(accelerator_section(generation.accelerator, what))
     return sections
 

@@ -1,8 +1,9 @@
 // The fast engine: what reference.py does, with the same rules, compiled.
 //
-// Two things make it fast. A pseudo-channel remembers the first cycle in which it could say anything and is not asked
-// before; and while no fetch is on its way, time leaps to the next cycle in which an agent could move. Every rule is
-// that of the reference, agent by agent and in the same order, so that both agree in every cycle.
+// Two things make it fast. Time leaps to the next cycle in which an agent could move; and meanwhile one pseudo-channel after
+// the other goes its way up to there, each asked only in cycles in which it could say something. That is safe as far as no
+// fetch can be complete, and data that were read arrive a known time later. Every rule is that of the reference, agent by
+// agent and in the same order, so that both agree in every cycle.
 
 #include <algorithm>
 #include <cstdint>
@@ -82,7 +83,7 @@ struct Place {  // neighbours in one row of a bank, and how many
 struct Fetch {
     i64 row = -1;
     int what = 0;
-    i64 posted = 0, ready = NEVER, missing = 0, last = 0, bits_left = 0, not_handed_over = 0;
+    i64 posted = 0, ready = NEVER, missing = 0, last = 0, bits_left = 0;
     std::vector<std::vector<Place>> queues;  // by pseudo-channel
     std::vector<size_t> heads;
     bool older_than(const Fetch& other) const { return row != other.row ? row < other.row : what < other.what; }
@@ -148,10 +149,11 @@ struct Channel {
 
     void accept(const Place& place, Fetch* fetch, i64 cycle) {
         Bank& bank = banks[place.bank];
-        needy -= bank.needy();
+        const bool was_needy = bank.needy();
         ++bank.waiting;
         if (bank.row == place.row) ++bank.hits;
-        if (bank.needy()) ++needy, wish_at = 0;
+        needy += bank.needy() - was_needy;
+        if (bank.needy() != was_needy) wish_at = 0;  // another request for a bank that is needy already changes no wish
         queue.push({place.bank, place.row, fetch});
         wake = std::min(wake, cycle);
     }
@@ -297,13 +299,13 @@ struct Memory {
     std::vector<Channel> channels;
     std::vector<Fetch*> active;  // by age
     std::vector<std::vector<Fetch*>> pending;  // by pseudo-channel, by age: those with requests to hand over
-    Division by_channels, by_columns, by_banks;
+    Division by_channels, by_columns, by_banks, by_turns;
     std::vector<i64> look_at;  // by pseudo-channel, the first cycle in which it could do anything
     i64 busy = 0, transactions = 0;
 
     explicit Memory(const Parameters& parameters)
         : p(parameters), channels(parameters.channels), pending(parameters.channels),
-          by_channels(parameters.channels), by_columns(parameters.columns), by_banks(parameters.banks) {
+          by_channels(parameters.channels), by_columns(parameters.columns), by_banks(parameters.banks), by_turns(parameters.pseudo_channels) {
         for (Channel& it : channels) it.init(p);
         look_at.assign(p.channels, 0);
     }
@@ -341,58 +343,71 @@ struct Memory {
         for (size_t channel = 0; channel < channels.size(); ++channel)
             if (!fetch->queues[channel].empty()) {
                 by_age(pending[channel], fetch);
-                look_at[channel] = 0;
+                look_at[channel] = std::min(look_at[channel], fetch->posted);
             }
     }
 
     void remove(Fetch* fetch) { active.erase(std::find(active.begin(), active.end(), fetch)); }
 
-    // Whether a fetch got its last data.
-    bool tick(i64 cycle) {
-        busy += !active.empty();
-        return p.ideal ? tick_ideal(cycle) : tick_channels(cycle);
+    // Cycles from here in which no fetch can be ready: its last transaction is read no sooner, and its data come later.
+    i64 safe_cycles() const {
+        if (p.ideal) return 1;
+        i64 soonest = NEVER;
+        for (const Fetch* it : active) soonest = std::min(soonest, (it->missing - 1) / p.channels * p.burst);
+        return soonest + p.cl + p.burst + p.data_cycles;
     }
 
-    bool tick_ideal(i64 cycle) {
-        i64 room = 8 * p.channels * p.transaction_bytes;
-        bool finished = false;
+    // Go through all cycles from `from` up to, without, `to`; the first cycle in which a fetch is ready, or NEVER.
+    i64 advance(i64 from, i64 to) {
+        return p.ideal ? advance_ideal(from) : advance_channels(from, to);
+    }
+
+    i64 advance_ideal(i64 cycle) {
+        busy += !active.empty();
+        i64 room = 8 * p.channels * p.transaction_bytes, ready = NEVER;
         while (room > 0 && !active.empty()) {
             Fetch* fetch = active.front();
             const i64 taken = std::min(room, fetch->bits_left);
             room -= taken;
             fetch->bits_left -= taken;
             if (fetch->bits_left > 0) break;
-            fetch->ready = cycle + 1;
+            ready = fetch->ready = cycle + 1;
             remove(fetch);
-            finished = true;
         }
-        return finished;
+        return ready;
     }
 
-    bool tick_channels(i64 cycle) {
-        bool finished = false;
-        const i64 turn = cycle % p.pseudo_channels;
+    i64 advance_channels(i64 from, i64 to) {
+        const bool was_active = !active.empty();
+        i64 ready = NEVER, last_read = from - 1;
         for (i64 number = 0; number < p.channels; ++number) {
-            if (cycle < look_at[number]) continue;
             Channel& channel = channels[number];
             const i64 own_turn = number % p.pseudo_channels;
-            if (own_turn == turn && !pending[number].empty() && channel.has_room()) hand_over(cycle, number);
-            i64 done = 0;
-            if (Fetch* fetch = channel.tick(cycle, done)) {
-                fetch->last = std::max(fetch->last, done);
-                if (--fetch->missing == 0) {
-                    fetch->ready = fetch->last + p.data_cycles;
-                    remove(fetch);
-                    finished = true;
+            i64 cycle = look_at[number];
+            while (cycle < to) {
+                i64 rounds, turn;
+                by_turns.split(cycle, rounds, turn);
+                if (own_turn == turn && !pending[number].empty() && channel.has_room()) hand_over(cycle, number);
+                i64 done = 0;
+                if (Fetch* fetch = channel.tick(cycle, done)) {
+                    fetch->last = std::max(fetch->last, done);
+                    if (--fetch->missing == 0) {
+                        fetch->ready = fetch->last + p.data_cycles;
+                        ready = std::min(ready, fetch->ready);
+                        last_read = std::max(last_read, fetch->last - p.cl - p.burst);
+                        remove(fetch);
+                    }
                 }
-            }
-            look_at[number] = channel.wake;
-            if (!pending[number].empty() && channel.has_room()) {
-                const i64 wait = own_turn > turn ? own_turn - turn : own_turn - turn + p.pseudo_channels;
-                look_at[number] = std::min(channel.wake, cycle + wait);
+                cycle = channel.wake;
+                if (!pending[number].empty() && channel.has_room()) {
+                    const i64 wait = own_turn > turn ? own_turn - turn : own_turn - turn + p.pseudo_channels;
+                    cycle = std::min(cycle, look_at[number] + wait);
+                }
+                look_at[number] = cycle;
             }
         }
-        return finished;
+        if (was_active) busy += (active.empty() ? last_read + 1 : to) - from;
+        return ready;
     }
 
     void hand_over(i64 cycle, i64 number) {
@@ -406,13 +421,6 @@ struct Memory {
             if (--place.left == 0 && ++head == fetch->queues[number].size()) waiting.erase(waiting.begin() + it);
             return;
         }
-    }
-
-    i64 next_refresh() const {
-        i64 next = NEVER;
-        if (!p.ideal)
-            for (const Channel& it : channels) next = std::min(next, it.refresh_due);
-        return next;
     }
 };
 
@@ -738,13 +746,10 @@ struct Engine {
                 if (time_of(num_rows - 1, FINISHED) >= 0) break;
                 look_at = next_event();
             }
-            if (memory.tick(cycle)) look_at = next_event();  // data that have come are an event
-            ++cycle;
-            if (memory.active.empty()) {
-                const i64 leap = std::min(look_at, memory.next_refresh());
-                if (leap == NEVER) return false;
-                cycle = std::max(cycle, leap);
-            }
+            const i64 to = memory.active.empty() ? look_at : std::min(look_at, cycle + memory.safe_cycles());
+            if (to == NEVER) return false;
+            look_at = std::min(look_at, memory.advance(cycle, to));
+            cycle = to;
         }
         counts[HBM] = memory.busy;
         counts[TRANSACTIONS] = memory.transactions;

@@ -77,13 +77,13 @@ class Plan:
     @property
     def useful_bits(self) -> Ints:
         """Bits of keys and values that each row asks for, as they are stored."""
-        keys = self.keys * (self.key_plane.row_bits + self.second_key_plane.row_bits)
+        keys: Ints = self.keys * (self.key_plane.row_bits + self.second_key_plane.row_bits)
         return keys + self.fetched_values * self.value_plane.row_bits
 
     @property
     def transactions(self) -> Ints:
         """Transactions that bring them."""
-        keys = self.keys * (self.key_plane.count + self.second_key_plane.count)
+        keys: Ints = self.keys * (self.key_plane.count + self.second_key_plane.count)
         return keys + self.fetched_values * self.value_plane.count
 
 
