@@ -8,7 +8,7 @@ import pytest
 from multum.accelerator import Workload
 from multum.attention import OnAccelerator, TokenFate, on_accelerator
 from multum.core.errors import UserError
-from multum.cost.units import format_ratio
+from multum.cost.units import format_less
 from multum.report import (
     RowLife,
     attention_page,
@@ -198,7 +198,7 @@ def on_sample_accelerator() -> OnAccelerator:
 def test_accelerator_is_told_by_its_numbers() -> None:
     found = on_sample_accelerator()
     told = tell_accelerator(found, "writing")
-    assert f"{format_ratio(found.speedup)} less time" in told
+    assert f"{format_less(found.speedup)} time" in told
     assert "This machine took 250" in told
     alone = tell_accelerator(dataclasses.replace(found, processor_seconds=None), "writing")
     assert alone == told.partition(" This machine")[0]

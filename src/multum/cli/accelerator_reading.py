@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from multum.attention import OnAccelerator
-from multum.cost.units import format_bytes, format_count, format_joules, format_ratio, format_seconds
+from multum.cost.units import format_bytes, format_count, format_joules, format_less, format_seconds
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -40,7 +40,7 @@ def reading_table(found: OnAccelerator) -> "Group":
         *(format_joules(it.joules) for it in both),
     )
     times = " and ".join(f"{format_seconds(it.seconds)} {it.name}" for it in both)
-    lines = [f"attention takes {times}: {format_ratio(found.speedup)} less"]
+    lines = [f"attention takes {times}: {format_less(found.speedup)} time"]
     if found.processor_seconds is not None:
         whole = format_seconds(found.processor_seconds)
         lines.append(f"this machine took {whole} for the whole pruned model, linear layers and all")

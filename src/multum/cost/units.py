@@ -96,6 +96,21 @@ def format_ratio(ratio: Number | None) -> str:
     return f"{_three_digits(ratio)}{_TIMES}"
 
 
+def format_less(ratio: Number) -> str:
+    """Tell a reduction, or its contrary, in words.
+
+    Args:
+        ratio: Before over after, positive.
+
+    Returns:
+        The factor and whether it is less or more.
+
+    >>> format_less(3.1), format_less(0.5)
+    ('3.10× less', '2.00× more')
+    """
+    return f"{format_ratio(ratio)} less" if ratio >= 1 else f"{format_ratio(1 / ratio)} more"
+
+
 def _scaled(number: Number) -> str:
     """Scale to the prefix that leaves 1 to 999 before the point; ends with a space before the prefix."""
     if abs(number) < 999.5:

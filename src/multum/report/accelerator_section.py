@@ -1,7 +1,7 @@
 """The part of a page that shows what SpAtten would make of a run: cycles, bytes and energy, layer by layer."""
 
 from multum.attention import OnAccelerator
-from multum.cost.units import format_joules, format_ratio
+from multum.cost.units import format_joules, format_less
 from multum.report.blocks import Section, notes, paragraph, section
 from multum.report.figure import plot
 from multum.report.number_text import (
@@ -66,9 +66,9 @@ def tell_accelerator(results: OnAccelerator, what: str) -> str:
     dense, pruned = results.dense, results.pruned
     told = (
         f"On a simulated {results.architecture} the attention of {what} takes {tell_seconds(pruned.seconds)}, "
-        f"dense in 32 bits {tell_seconds(dense.seconds)}: {format_ratio(results.speedup)} less time, "
-        f"{format_ratio(dense.dram_bytes / pruned.dram_bytes)} fewer bytes, "
-        f"{format_ratio(dense.joules / pruned.joules)} less energy."
+        f"dense in 32 bits {tell_seconds(dense.seconds)}: {format_less(results.speedup)} time, "
+        f"{format_less(dense.dram_bytes / pruned.dram_bytes)} traffic, "
+        f"{format_less(dense.joules / pruned.joules)} energy."
     )
     if results.processor_seconds is None:
         return told
