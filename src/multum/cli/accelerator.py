@@ -127,6 +127,6 @@ def _verilog(config: VerilogConfig) -> Outcome:
     return Outcome(result=to_dict(written), text="\n".join([text, *written.files]))
 
 
-SIMULATE = Verb(options=SimulateConfig, execute=_simulate)
-SWEEP = RunVerb(options=SweepConfig, execute=_sweep, out=Path("runs/sweep"))
+SIMULATE = Verb(options=SimulateConfig, execute=_simulate, recipes="accelerator")
+SWEEP = RunVerb(options=SweepConfig, execute=_sweep, out=Path("runs/sweep"), recipes="accelerator")
 VERILOG = Verb(options=VerilogConfig, execute=_verilog)
