@@ -34,7 +34,7 @@ def topk_parallelism() -> SweepConfig:
 
     Command: `multum accelerator sweep gpt2-medium-wikitext2-pruned.csv --recipe topk_parallelism`.
     Paper: SpAtten, section V, design space: 16 comparators an array are enough.
-    Expected: 26, 14, 7.2, 4.1, 2.6 and 2.1 ms: up to 16 twice the width is nearly half the time, beyond it a fifth less;
+    Expected: 26, 14, 7.2, 4.1, 2.6 and 2.1 ms: up to 16 twice the width is nearly half the time, then a fifth less;
     half a minute.
     """
     return SweepConfig(
