@@ -104,6 +104,7 @@ def test_report_has_every_section_and_stands_alone(finished: Path) -> None:
         "Time on this machine",
         "Short sentences: what pruning costs",
         "A cache that shrinks while the model writes",
+        "The same on SpAtten",
         "How this was measured",
     ):
         assert title in html, title
@@ -327,7 +328,7 @@ class TestInTheBrowser:
             titles = browser.execute_script(
                 "return [...document.querySelectorAll('h2')].map(title => title.textContent)"
             )
-            assert len(titles) == 8
+            assert len(titles) == 9
             drawn = browser.execute_script(
                 "return [...document.querySelectorAll('svg')].filter(it => it.clientWidth > 100).length"
             )

@@ -101,6 +101,6 @@ def test_the_real_kernels_are_all_found(
     monkeypatch.setattr(build, "compile_source", lambda source, output, level: None)
     monkeypatch.setattr(hook_module, "load_build_module", lambda root: build)
     places = hook_module.compile_kernels(REPOSITORY, tmp_path).values()
-    kernels = {path.parent.name for path in (REPOSITORY / "src" / "multum" / "ops").glob("*/cpu.cpp")}
+    kernels = {path.parent.name for path in (REPOSITORY / "src" / "multum").rglob("cpu.cpp")}
     assert kernels
     assert {place.split("/")[2] for place in places} == kernels

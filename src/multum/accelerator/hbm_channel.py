@@ -123,8 +123,14 @@ class HbmChannel:
         if not self._waiting:
             return [], []
         commands, read = [], []
+        bus_is_free = self._bus_free - self.timings.cl <= cycle
         index = next(
-            (it for it, (_, request) in enumerate(self._waiting) if self._read_time(request) <= cycle), None
+            (
+                it
+                for it, (_, request) in enumerate(self._waiting)
+                if bus_is_free and self._read_time(request) <= cycle
+            ),
+            None,
         )
         row_command = self._row_command(cycle)
         if index is not None:
@@ -140,7 +146,10 @@ class HbmChannel:
         """The next cycle in which it could say anything, if nothing comes."""
         if cycle < self._refreshing_until:
             return self._refreshing_until
-        times = [self._read_time(request) for _, request in self._waiting]
+        bus_free = self._bus_free - self.timings.cl
+        times = (
+            [self._read_time(request) for _, request in self._waiting] if bus_free <= cycle else [bus_free]
+        )
         times += [it.cycle for it in self._wishes()]
         return max(cycle + 1, min([*times, self._refresh_due]))
 
@@ -197,6 +206,8 @@ class HbmChannel:
 
     def _wishes(self) -> list[Command]:
         """For each bank that needs one, its row command and the first cycle for it; the bank of the oldest first."""
+        if all(self._banks[it.bank].row == it.row for _, it in self._waiting):
+            return []
         wanted = {(it.bank, it.row) for _, it in self._waiting}
         wishes, seen = [], set()
         for _, request in self._waiting:
