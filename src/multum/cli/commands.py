@@ -67,6 +67,12 @@ def _accelerator_sweep() -> AnyVerb:
     return SWEEP
 
 
+def _accelerator_reproduce() -> AnyVerb:
+    from multum.cli.accelerator_reproduce import REPRODUCE
+
+    return REPRODUCE
+
+
 def _accelerator_verilog() -> AnyVerb:
     from multum.cli.accelerator import VERILOG
 
@@ -135,6 +141,11 @@ COMMANDS = (
         words=("accelerator", "sweep"),
         summary="Run a trace on many accelerators, and show which of them nothing beats.",
         load=_accelerator_sweep,
+    ),
+    Command(
+        words=("accelerator", "reproduce"),
+        summary="Run the paper's evaluation, and show every published number beside ours.",
+        load=_accelerator_reproduce,
     ),
     Command(
         words=("accelerator", "verilog"),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from multum.accelerator.reproduce_command import ReproduceConfig
 from multum.accelerator.simulate_command import SimulateConfig
 from multum.accelerator.sweep_command import SweepConfig
 
@@ -40,3 +41,13 @@ def topk_parallelism() -> SweepConfig:
     return SweepConfig(
         trace=TRACE, vary=("value_topk.parallelism=1,2,4,8,16,32",), front=("seconds", "area_mm2")
     )
+
+
+def paper_tables() -> ReproduceConfig:
+    """The paper's tables, without sweeps and sensitivities.
+
+    Command: `multum accelerator reproduce --recipe paper_tables`.
+    Paper: SpAtten, section V: speed-ups and energy over platforms and rivals, savings, Table III and IV, power, area.
+    Expected: what `accelerator.*` in benchmarks/results/accelerator.json says; about half a minute.
+    """
+    return ReproduceConfig(sweeps=False, sensitivity=False)
