@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from multum.accelerator.architecture import Architecture
 from multum.accelerator.bitwidth_converter import CHIP_BITS
 from multum.accelerator.topk_engine import TopkEngine
-from multum.accelerator.topk_expectation import expected_search_items
+from multum.accelerator.topk_expectation import each_pair, expected_search_items
 from multum.accelerator.workload import Workload
 
 Counts = NDArray[np.float64]
@@ -114,8 +114,4 @@ def activity_of(workload: Workload, architecture: Architecture) -> Activity:
 
 def _topk_items(engine: TopkEngine, num_items_R: Counts, k_R: Counts) -> Counts:
     """Expected items of search and filter; none where all are kept."""
-    pairs, inverse = np.unique(
-        np.stack([num_items_R, k_R], axis=1).astype(np.int64), axis=0, return_inverse=True
-    )
-    items = [expected_search_items(engine, n, k) + n if k < n else 0.0 for n, k in pairs.tolist()]
-    return np.array(items)[inverse.reshape(-1)]
+    return each_pair(lambda items, k: expected_search_items(engine, items, k) + items, num_items_R, k_R)

@@ -11,7 +11,9 @@ Source: the recurrence of quick-select (C. A. R. Hoare, Algorithm 65: Find, 1961
 Algorithms, 1971), with the engine's passes as costs.
 """
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +48,20 @@ def expected_search_items(engine: TopkEngine, num_items: int, k: int) -> float:
     """
     _check(engine, num_items, k)
     return 0.0 if k >= num_items else float(_items_table(_table_size(num_items))[num_items, k])
+
+
+def each_pair(
+    cost: Callable[[int, int], float], num_items_R: NDArray[Any], k_R: NDArray[Any]
+) -> NDArray[np.float64]:
+    """What a choice costs in every row, (R,), worked out once for each pair of counts; 0 where all are kept.
+
+    >>> each_pair(lambda items, k: items + k, np.array([5, 9, 5]), np.array([2, 9, 2])).tolist()
+    [7.0, 0.0, 7.0]
+    """
+    keys_R = num_items_R.astype(np.int64) << 32 | k_R.astype(np.int64)
+    keys, inverse_R = np.unique(keys_R, return_inverse=True)
+    pairs = zip((keys >> 32).tolist(), (keys & 0xFFFFFFFF).tolist(), strict=True)
+    return np.array([float(cost(items, k)) if k < items else 0.0 for items, k in pairs])[inverse_R]
 
 
 def _check(engine: TopkEngine, num_items: int, k: int) -> None:

@@ -3,10 +3,13 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from multum.accelerator import Workload
 from multum.attention import GenerationSchedule, LanguageModel, on_accelerator
 from multum.attention.dials import tell_generation_schedule
 from multum.attention.generation import prune_generation
@@ -49,7 +52,7 @@ def measure_generation(
         language: Model and tokenizer.
         prompt: What it is asked, put into the model's template for questions where it has one.
         num_tokens: Tokens to write; exactly so many, whether the text has ended or not.
-        num_rounds: Timed rounds of each, after one to warm up.
+        num_rounds: Timed rounds of each.
         num_threads: Threads that torch computes with.
     """
     torch.set_num_threads(num_threads)
@@ -58,28 +61,52 @@ def measure_generation(
         tokens=linear_cache(language.num_layers, KEEP_RATIO), quantization=ProgressiveQuantization()
     )
     say(f"writing {num_tokens} tokens after {ids_1L.shape[1]}, with a dense and with a pruned cache")
-    first, pruned_first = _first_rate(language, ids_1L), _first_rate(language, ids_1L, schedule)
     rates: dict[str, list[float]] = {"dense": [], "pruned": []}
     dense_N = pruned_N = ids_1L
     for _ in range(num_rounds):
-        dense_N, seconds = _write(language, ids_1L, num_tokens)
-        rates["dense"].append((num_tokens - 1) / max(1e-9, seconds - first))
+        dense_N, clock = _write(language, ids_1L, num_tokens)
+        rates["dense"].append(clock.tokens_per_second)
         with prune_generation(language.model, schedule):
-            pruned_N, seconds = _write(language, ids_1L, num_tokens)
-        rates["pruned"].append((num_tokens - 1) / max(1e-9, seconds - pruned_first))
+            pruned_N, clock = _write(language, ids_1L, num_tokens)
+        rates["pruned"].append(clock.tokens_per_second)
     with prune_generation(language.model, schedule, keep_history=True) as run:
-        _write(language, ids_1L, num_tokens)
+        _, clock = _write(language, ids_1L, num_tokens)
     say("following the attention through a simulated accelerator")
-    with prune_generation(language.model, schedule) as short:
-        _, seconds = _write(language, ids_1L, min(num_tokens, SIMULATED_TOKENS))
-    simulated = on_accelerator(short.workload(), processor_seconds=seconds)
+    followed = min(num_tokens, SIMULATED_TOKENS)
+    simulated = on_accelerator(
+        _first_iterations(run.workload(), followed), processor_seconds=clock.seconds_until(followed)
+    )
     results = _results(language, ids_1L, prompt, schedule, run, (dense_N, pruned_N), rates, num_threads)
     return replace(results, accelerator=simulated)
 
 
-def _write(language: LanguageModel, ids_1L: Tensor, num_tokens: int) -> tuple[Tensor, float]:
-    """The new tokens, greedily, and the time they took, prompt included."""
-    start = time.perf_counter()
+class _Clock:
+    """Looks at the time whenever a token is written; what `generate` calls a streamer."""
+
+    def __init__(self) -> None:
+        self.times = [time.perf_counter()]
+
+    def put(self, _: Tensor) -> None:
+        """A token, or first of all the prompt, which is there at once."""
+        self.times.append(time.perf_counter())
+
+    def end(self) -> None:
+        """Nothing more comes."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """From the first token on, the prompt left out; nothing for a single one."""
+        first, last, count = self.times[2], self.times[-1], len(self.times) - 3
+        return count / max(1e-9, last - first) if count else 1 / (first - self.times[0])
+
+    def seconds_until(self, num_tokens: int) -> float:
+        """From the start, prompt included, until so many tokens were there."""
+        return self.times[1 + num_tokens] - self.times[0]
+
+
+def _write(language: LanguageModel, ids_1L: Tensor, num_tokens: int) -> tuple[Tensor, _Clock]:
+    """The new tokens, greedily, and when each was there."""
+    clock = _Clock()
     tokens_1N: Tensor = language.model.generate(
         ids_1L,
         attention_mask=torch.ones_like(ids_1L),
@@ -87,16 +114,16 @@ def _write(language: LanguageModel, ids_1L: Tensor, num_tokens: int) -> tuple[Te
         min_new_tokens=num_tokens,
         do_sample=False,
         pad_token_id=language.pad_id,
+        streamer=clock,
     )
-    return tokens_1N[0, ids_1L.shape[1] :], time.perf_counter() - start
+    return tokens_1N[0, ids_1L.shape[1] :], clock
 
 
-def _first_rate(language: LanguageModel, ids_1L: Tensor, schedule: GenerationSchedule | None = None) -> float:
-    """Seconds until the first token, the prompt read; the better of two, the first of which warms up."""
-    if schedule is None:
-        return min(_write(language, ids_1L, 1)[1] for _ in range(2))
-    with prune_generation(language.model, schedule):
-        return min(_write(language, ids_1L, 1)[1] for _ in range(2))
+def _first_iterations(workload: Workload, count: int) -> Workload:
+    """The rows of so many forwards, the prompt's first."""
+    chosen = workload.iteration_id < count
+    columns: dict[str, Any] = {name: column[chosen] for name, column in workload.columns().items()}
+    return Workload(**columns)
 
 
 def _results(
@@ -129,7 +156,7 @@ def _results(
                 num_tokens=len(tokens),
                 bytes_read=read[name],
                 bytes_held=held[name],
-                tokens_per_second=_median(rates[name]),
+                tokens_per_second=median(rates[name]),
                 spread=max(rates[name]) - min(rates[name]),
                 is_pruned=name == "pruned",
             )
@@ -178,7 +205,3 @@ def _dense_bytes(language: LanguageModel, length: int, num_steps: int) -> tuple[
         ),
     }
     return tuple(dense_cache_bytes(length + step, **sizes) for step in range(num_steps))
-
-
-def _median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]

@@ -44,7 +44,7 @@ from multum.report import (
 PAPER_SENTENCE = "As a visual treat, the film is almost perfect."
 """The sentence of the paper's Fig. 1."""
 REPORT_FILE = "report.html"
-GENERATION_ROUNDS = 3
+GENERATION_ROUNDS = 2
 SEED = 0
 
 

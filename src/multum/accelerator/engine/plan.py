@@ -17,7 +17,7 @@ from multum.accelerator.architecture import Architecture
 from multum.accelerator.fetcher import Regions, regions_of
 from multum.accelerator.hbm import HbmTimings
 from multum.accelerator.topk_engine import TopkEngine
-from multum.accelerator.topk_expectation import expected_search_cycles
+from multum.accelerator.topk_expectation import each_pair, expected_search_cycles
 from multum.accelerator.workload import Workload
 from multum.accelerator.workload_columns import UNSET
 from multum.core import invalid
@@ -145,14 +145,11 @@ def _in_array(multipliers: int, rows: Ints, width: Ints) -> Ints:
 
 def _topk_cycles(engine: TopkEngine, num_items: Ints, k: Ints) -> Ints:
     """Expected search, rounded, and the filter behind it; 0 where all are kept."""
-    pairs, inverse = np.unique(np.stack([num_items, k], axis=1), axis=0, return_inverse=True)
-    cycles = [
-        round(expected_search_cycles(engine, items, wanted)) + engine.pass_cycles(items)
-        if wanted < items
-        else 0
-        for items, wanted in pairs.tolist()
-    ]
-    return np.array(cycles, dtype=np.int64)[inverse.reshape(-1)]
+
+    def cycles(items: int, wanted: int) -> int:
+        return round(expected_search_cycles(engine, items, wanted)) + engine.pass_cycles(items)
+
+    return each_pair(cycles, num_items, k).astype(np.int64)
 
 
 def _stretches(workload: Workload) -> Ints:
