@@ -216,6 +216,7 @@ def test_bad_traces_are_refused_with_file_line_and_column(
         (gzip.compress(b"\xff\xfe"), "must be UTF-8 text, packed; byte 0 is not"),
         (b"\xff\xfe", "must be UTF-8 text; byte 0 is not"),
     ],
+    ids=["cut off", "not packed", "packed bytes", "bytes"],
 )
 def test_damaged_files_are_refused(
     content: bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
