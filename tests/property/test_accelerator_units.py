@@ -63,7 +63,7 @@ def test_probabilities_are_those_of_a_softmax(scores: list[int], scale: float) -
 def test_the_polynomial_is_as_near_as_it_says(x: float) -> None:
     found = float(taylor_exponential(np.array([x], dtype=np.float32))[0])
     exact = math.exp(float(np.float32(x)))
-    assert abs(found - exact) <= 3e-6 * exact + 1e-7 * abs(x) * exact
+    assert abs(found - exact) <= 3.4e-6 * exact + 1e-7 * abs(x) * exact
 
 
 @given(st.data(), st.integers(1, 8), st.integers(1, 6))
