@@ -2,8 +2,8 @@
 
 A score is dequantized by a scale that already holds 1 / sqrt(D), and the exponential is a Taylor polynomial of the
 fifth order around the nearest power of two: exp(x) = 2^n exp(r) with |r| <= ln(2) / 2, so that its error stays below
-3.4e-6. A sum is complete only when the last score has gone by, so exponentials wait in a FIFO and pass a second time, to
-be divided.
+3.4e-6. A sum is complete only when the last score has gone by, so exponentials wait in a FIFO and pass a second time,
+to be divided.
 
 Source: SpAtten (HPCA 2021), section IV-E; latencies of its pipeline from the authors' open hardware description.
 Differs from the paper: which names the order of the polynomial and not the range in which it is used.
