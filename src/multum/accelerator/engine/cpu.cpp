@@ -1,9 +1,11 @@
 // The fast engine: what reference.py does, with the same rules, compiled.
 //
-// Two things make it fast. Time leaps to the next cycle in which an agent could move; and meanwhile one pseudo-channel after
-// the other goes its way up to there, each asked only in cycles in which it could say something. That is safe as far as no
-// fetch can be complete, and data that were read arrive a known time later. Every rule is that of the reference, agent by
-// agent and in the same order, so that both agree in every cycle.
+// Three things make it fast. Time leaps to the next cycle in which an agent could move. Meanwhile one pseudo-channel after the
+// other goes its way up to there, each asked only in cycles in which it could say something; it may go on as long as nobody
+// could ask for anything new, since no fetch can be complete before its last transaction is read and data that were read
+// arrive a known time later. And while one run of neighbours is read, with nothing else that could happen, reads are counted
+// instead of gone through. Every rule is that of the reference, agent by agent and in the same order, so that both agree in
+// every cycle.
 
 #include <algorithm>
 #include <cstdint>
@@ -84,14 +86,17 @@ struct Fetch {
     i64 row = -1;
     int what = 0;
     i64 posted = 0, ready = NEVER, missing = 0, last = 0, bits_left = 0;
+    i64 quiet = 0;  // once it is there nothing is asked for that is sooner than so many cycles later
     std::vector<std::vector<Place>> queues;  // by pseudo-channel
     std::vector<size_t> heads;
     bool older_than(const Fetch& other) const { return row != other.row ? row < other.row : what < other.what; }
 };
 
-struct Waiting {
+struct Run {  // requests for one row of a bank that wait behind each other
     int32_t bank, row;
+    int32_t count;
     Fetch* fetch;
+    bool takes(const Place& place, const Fetch* of) const { return fetch == of && bank == place.bank && row == place.row; }
 };
 
 struct Bank {
@@ -101,23 +106,19 @@ struct Bank {
     bool needy() const { return waiting > 0 && hits == 0; }
 };
 
-struct Queue {  // oldest first; taking the oldest moves nothing
-    std::vector<Waiting> all;
-    size_t head = 0;
-    const Waiting* begin() const { return all.data() + head; }
-    const Waiting* end() const { return all.data() + all.size(); }
-    size_t size() const { return all.size() - head; }
-    const Waiting& operator[](size_t index) const { return all[head + index]; }
-    void push(const Waiting& it) {
-        if (head >= 256) {
-            all.erase(all.begin(), all.begin() + head);
-            head = 0;
-        }
-        all.push_back(it);
+struct Queue {  // oldest first; neighbours for the same row are one run
+    std::vector<Run> runs;
+    i64 size = 0;
+    Run& push(const Place& place, Fetch* fetch) {
+        if (runs.empty() || !runs.back().takes(place, fetch)) runs.push_back({place.bank, place.row, 0, fetch});
+        ++runs.back().count;
+        ++size;
+        return runs.back();
     }
-    void remove(size_t index) {
-        for (size_t it = head + index; it > head; --it) all[it] = all[it - 1];
-        ++head;
+    void take(size_t index, i64 how_many) {
+        size -= how_many;
+        runs[index].count -= int32_t(how_many);
+        if (runs[index].count == 0) runs.erase(runs.begin() + index);
     }
 };
 
@@ -133,6 +134,7 @@ struct Channel {
     i64 wish_at = 0;  // before it no needy bank can be told anything
     i64 last_read_of_any = -NEVER, last_activate_of_any = -NEVER;
     int needy = 0;
+    int reading = -1;  // the run that was read last, while it has more
     i64 activates = 0, refreshes = 0;
 
     void init(const Parameters& parameters) {
@@ -145,7 +147,7 @@ struct Channel {
         refresh_due = p->refi;
     }
 
-    bool has_room() const { return i64(queue.size()) < p->queue_depth; }
+    bool has_room() const { return queue.size < p->queue_depth; }
 
     void accept(const Place& place, Fetch* fetch, i64 cycle) {
         Bank& bank = banks[place.bank];
@@ -154,11 +156,10 @@ struct Channel {
         if (bank.row == place.row) ++bank.hits;
         needy += bank.needy() - was_needy;
         if (bank.needy() != was_needy) wish_at = 0;  // another request for a bank that is needy already changes no wish
-        queue.push({place.bank, place.row, fetch});
-        wake = std::min(wake, cycle);
+        if (queue.push(place, fetch).count == 1) wake = std::min(wake, cycle);
     }
 
-    i64 read_time(const Waiting& it) const {
+    i64 read_time(const Run& it) const {
         const Bank& bank = banks[it.bank];
         if (bank.row != it.row) return NEVER;
         const i64 in_group = last_read[group_of[it.bank]] + p->ccd_long;  // a long way is no shorter than a short one
@@ -174,7 +175,7 @@ struct Channel {
     }
 
     // One cycle; the fetch whose transaction was read, and when its data have come.
-    Fetch* tick(i64 cycle, i64& done) {
+    Fetch* tick(i64 cycle) {
         if (cycle < wake) return nullptr;
         if (cycle < refreshing_until) {
             wake = refreshing_until;
@@ -185,7 +186,7 @@ struct Channel {
             wake = refreshing_until;
             return nullptr;
         }
-        if (queue.size() == 0) {
+        if (queue.size == 0) {
             wake = refresh_due;
             return nullptr;
         }
@@ -193,8 +194,8 @@ struct Channel {
         int index = -1;
         i64 next = NEVER;
         if (earliest <= cycle) {
-            for (size_t it = 0; it < queue.size(); ++it) {
-                const i64 time = read_time(queue[it]);
+            for (size_t it = 0; it < queue.runs.size(); ++it) {
+                const i64 time = read_time(queue.runs[it]);
                 if (time <= cycle) {
                     index = int(it);
                     break;
@@ -212,7 +213,7 @@ struct Channel {
             i64 next_wish = NEVER;
             std::fill(seen.begin(), seen.end(), 0);
             int left = needy;
-            for (const Waiting& it : queue) {
+            for (const Run& it : queue.runs) {
                 const Bank& bank = banks[it.bank];
                 if (!bank.needy() || seen[it.bank]) continue;
                 seen[it.bank] = 1;
@@ -228,25 +229,45 @@ struct Channel {
             wish_at = wished >= 0 ? 0 : next_wish;
             next = std::min(next, next_wish);
         }
-        Fetch* read = nullptr;
+        Fetch* fetch = nullptr;
         if (index >= 0) {
-            read = queue[index].fetch;
-            Bank& bank = banks[queue[index].bank];
-            needy -= bank.needy();
-            --bank.waiting;
-            --bank.hits;
-            if (bank.needy()) ++needy, wish_at = 0;
-            last_read[group_of[queue[index].bank]] = last_read_of_any = cycle;
-            bus_free = done = cycle + p->cl + p->burst;
-            queue.remove(index);
+            fetch = queue.runs[index].fetch;
+            read(index, 1, cycle);
         }
         if (wished >= 0) obey(cycle, wished, wished_row);
         if (index < 0 && wished < 0)
             wake = std::min(next, refresh_due);
-        else  // the next read, of any bank at best, or the next wish
-            wake = std::min({refresh_due, queue.size() ? std::max(cycle + 1, next_read()) : NEVER,
-                             needy ? std::max(cycle + 1, wish_at) : NEVER});
-        return read;
+        else
+            look_again(cycle);
+        return fetch;
+    }
+
+    // The next read, of any bank at best, or the next wish.
+    void look_again(i64 cycle) {
+        wake = std::min({refresh_due, queue.size ? std::max(cycle + 1, next_read()) : NEVER,
+                         needy ? std::max(cycle + 1, wish_at) : NEVER});
+    }
+
+    void read(int index, i64 how_many, i64 last) {
+        const int number = queue.runs[index].bank;
+        Bank& bank = banks[number];
+        bank.waiting -= int32_t(how_many);
+        bank.hits -= int32_t(how_many);
+        if (bank.needy()) ++needy, wish_at = 0;
+        last_read[group_of[number]] = last_read_of_any = last;
+        bus_free = last + p->cl + p->burst;
+        reading = queue.runs[index].count > how_many ? index : -1;
+        queue.take(index, how_many);
+    }
+
+    // Until when, without, nothing happens but that the run is read on.
+    i64 undisturbed_until(i64 cycle) const {
+        i64 until = refresh_due;
+        if (needy) until = std::min(until, std::max(cycle + 1, wish_at));
+        for (int it = 0; it < reading; ++it)
+            if (banks[queue.runs[it].bank].row == queue.runs[it].row)
+                until = std::min(until, banks[queue.runs[it].bank].may_read);
+        return until;
     }
 
     void obey(i64 cycle, int number, int32_t row) {
@@ -258,7 +279,7 @@ struct Channel {
         if (row < 0) {
             bank.may_activate = std::max(bank.may_activate, cycle + p->rp);
         } else {
-            for (const Waiting& it : queue) bank.hits += it.bank == number && it.row == row;
+            for (const Run& it : queue.runs) bank.hits += it.bank == number && it.row == row ? it.count : 0;
             bank.may_read = cycle + p->rcd;
             bank.may_precharge = cycle + p->ras;
             bank.may_activate = cycle + p->rc;
@@ -300,6 +321,7 @@ struct Memory {
     std::vector<Fetch*> active;  // by age
     std::vector<std::vector<Fetch*>> pending;  // by pseudo-channel, by age: those with requests to hand over
     Division by_channels, by_columns, by_banks, by_turns;
+    std::vector<int32_t> in_row;  // by pseudo-channel
     std::vector<i64> look_at;  // by pseudo-channel, the first cycle in which it could do anything
     i64 busy = 0, transactions = 0;
 
@@ -308,22 +330,38 @@ struct Memory {
           by_channels(parameters.channels), by_columns(parameters.columns), by_banks(parameters.banks), by_turns(parameters.pseudo_channels) {
         for (Channel& it : channels) it.init(p);
         look_at.assign(p.channels, 0);
+        in_row.assign(p.channels, 0);
     }
 
     void add(Fetch& fetch, i64 start, i64 stride, i64 count, const std::vector<i64>& tokens) {
         transactions += count * i64(tokens.size());
         fetch.missing += count * i64(tokens.size());
         if (p.ideal) return;
-        i64 rest, channel, column, bank, row;
-        for (i64 token : tokens)
-            for (i64 part = 0; part < count; ++part) {
-                by_channels.split(start + token * stride + part, rest, channel);
-                by_columns.split(rest, rest, column);
-                by_banks.split(rest, row, bank);
-                std::vector<Place>& queue = fetch.queues[channel];
-                if (queue.empty() || queue.back().bank != bank || queue.back().row != row)
-                    queue.push_back({int32_t(bank), int32_t(row), 0});
-                ++queue.back().left;
+        i64 line, channel, opened = -1, end = 0;  // a line: neighbours, one in each channel; `columns` of them are a row
+        for (i64 token : tokens) {
+            by_channels.split(start + token * stride, line, channel);
+            for (i64 part = 0; part < count; ++part, ++channel) {
+                if (channel == p.channels) channel = 0, ++line;
+                if (line >= end) {  // and never goes back
+                    i64 column;
+                    close_row(fetch, opened);
+                    by_columns.split(line, opened, column);
+                    end = (opened + 1) * p.columns;
+                }
+                ++in_row[channel];
+            }
+        }
+        close_row(fetch, opened);
+    }
+
+    // Queue what was counted in the same row of all channels.
+    void close_row(Fetch& fetch, i64 opened) {
+        i64 bank, row;
+        by_banks.split(opened, row, bank);
+        for (size_t channel = 0; channel < channels.size(); ++channel)
+            if (in_row[channel]) {
+                fetch.queues[channel].push_back({int32_t(bank), int32_t(row), in_row[channel]});
+                in_row[channel] = 0;
             }
     }
 
@@ -349,11 +387,12 @@ struct Memory {
 
     void remove(Fetch* fetch) { active.erase(std::find(active.begin(), active.end(), fetch)); }
 
-    // Cycles from here in which no fetch can be ready: its last transaction is read no sooner, and its data come later.
+    // Cycles from here in which no answer to a fetch can be asked for: its last transaction is read no sooner, and its
+    // data come later.
     i64 safe_cycles() const {
         if (p.ideal) return 1;
         i64 soonest = NEVER;
-        for (const Fetch* it : active) soonest = std::min(soonest, (it->missing - 1) / p.channels * p.burst);
+        for (const Fetch* it : active) soonest = std::min(soonest, (it->missing - 1) / p.channels * p.burst + it->quiet);
         return soonest + p.cl + p.burst + p.data_cycles;
     }
 
@@ -388,20 +427,22 @@ struct Memory {
                 i64 rounds, turn;
                 by_turns.split(cycle, rounds, turn);
                 if (own_turn == turn && !pending[number].empty() && channel.has_room()) hand_over(cycle, number);
-                i64 done = 0;
-                if (Fetch* fetch = channel.tick(cycle, done)) {
-                    fetch->last = std::max(fetch->last, done);
-                    if (--fetch->missing == 0) {
+                Fetch* fetch = channel.tick(cycle);
+                const i64 more = go_on(number, cycle, to, fetch != nullptr);
+                if (fetch) {
+                    fetch->missing -= 1 + more;
+                    fetch->last = std::max(fetch->last, channel.bus_free);
+                    if (fetch->missing == 0) {
                         fetch->ready = fetch->last + p.data_cycles;
                         ready = std::min(ready, fetch->ready);
                         last_read = std::max(last_read, fetch->last - p.cl - p.burst);
                         remove(fetch);
                     }
                 }
+                const i64 now = cycle;
                 cycle = channel.wake;
                 if (!pending[number].empty() && channel.has_room()) {
-                    const i64 wait = own_turn > turn ? own_turn - turn : own_turn - turn + p.pseudo_channels;
-                    cycle = std::min(cycle, look_at[number] + wait);
+                    cycle = std::min(cycle, turn_after(now, own_turn));
                 }
                 look_at[number] = cycle;
             }
@@ -410,17 +451,86 @@ struct Memory {
         return ready;
     }
 
+    i64 turn_after(i64 cycle, i64 own_turn) const {
+        i64 rounds, turn;
+        by_turns.split(cycle, rounds, turn);
+        return cycle + own_turn - turn + (own_turn > turn ? 0 : p.pseudo_channels);
+    }
+
     void hand_over(i64 cycle, i64 number) {
         std::vector<Fetch*>& waiting = pending[number];
-        for (size_t it = 0; it < waiting.size(); ++it) {
-            Fetch* fetch = waiting[it];
+        for (Fetch* fetch : waiting) {
             if (fetch->posted + p.address_cycles > cycle) continue;
-            size_t& head = fetch->heads[number];
-            Place& place = fetch->queues[number][head];
-            channels[number].accept(place, fetch, cycle);
-            if (--place.left == 0 && ++head == fetch->queues[number].size()) waiting.erase(waiting.begin() + it);
+            channels[number].accept(fetch->queues[number][fetch->heads[number]], fetch, cycle);
+            handed_over(fetch, number, 1);
             return;
         }
+    }
+
+    void handed_over(Fetch* fetch, i64 number, i64 how_many) {
+        size_t& head = fetch->heads[number];
+        Place& place = fetch->queues[number][head];
+        place.left -= int32_t(how_many);
+        if (place.left == 0 && ++head == fetch->queues[number].size())
+            pending[number].erase(std::find(pending[number].begin(), pending[number].end(), fetch));
+    }
+
+    // Read on in the run just read, if one was, and hand over what belongs to the last run, as long as nothing else can
+    // happen before `to`: a matter of counting. Goes on to the last cycle in which there was anything; the number of reads.
+    i64 go_on(i64 number, i64& cycle, i64 to, bool was_read) {
+        Channel& channel = channels[number];
+        Queue& queue = channel.queue;
+        const i64 apart_anywhere = std::max(p.burst, p.ccd_short), apart = std::max(apart_anywhere, p.ccd_long);
+        const int index = was_read ? channel.reading : -1;
+        if (queue.size == 0 || (apart > apart_anywhere && queue.runs.size() > 1)) return 0;
+        i64 end = std::min(to, index < 0 ? channel.wake : channel.undisturbed_until(cycle));
+        if (end <= cycle + 1) return 0;
+        Fetch* source = nullptr;
+        for (Fetch* it : pending[number]) {
+            if (it->posted + p.address_cycles <= cycle) {
+                source = it;
+                break;
+            }
+            end = std::min(end, it->posted + p.address_cycles);
+        }
+        i64 left = 0;
+        if (source) {
+            const Place& place = source->queues[number][source->heads[number]];
+            if (queue.runs.back().takes(place, source)) left = place.left;
+        }
+        const bool is_last = size_t(index) + 1 == queue.runs.size();
+        i64 reads = 0, handed = 0, unread = index < 0 ? 0 : queue.runs[index].count, room = p.queue_depth - queue.size;
+        i64 read_at = index < 0 ? end : cycle + apart, turn_at = source ? turn_after(cycle, number % p.pseudo_channels) : NEVER;
+        while (true) {
+            if (room > 0 && turn_at <= read_at) {
+                if (turn_at >= end || handed == left) break;
+                ++handed;
+                --room;
+                unread += is_last;
+                cycle = turn_at;
+                turn_at += p.pseudo_channels;
+            } else {
+                if (read_at >= end) break;
+                ++reads;
+                ++room;
+                cycle = read_at;
+                while (turn_at <= read_at) turn_at += p.pseudo_channels;  // turns in which there was no room
+                read_at += apart;
+                if (--unread == 0) break;
+            }
+        }
+        if (handed) {
+            Run& last = queue.runs.back();
+            Bank& bank = channel.banks[last.bank];
+            bank.waiting += int32_t(handed);
+            if (bank.row == last.row) bank.hits += int32_t(handed);
+            last.count += int32_t(handed);
+            queue.size += handed;
+            handed_over(source, number, handed);
+        }
+        if (reads) channel.read(index, reads, read_at - apart);
+        if (index >= 0) channel.look_again(cycle);
+        return reads;
     }
 };
 
@@ -459,7 +569,8 @@ struct Engine {
     std::vector<Fetch> pool;
     std::vector<Fetch*> by_what[3];
     std::vector<Fetch*> idle;
-    i64 cycle = 0;
+    i64 cycle = 0, memory_at = 0;  // the memory may be ahead of the pipeline, as far as nothing is asked for meanwhile
+    bool was_late = false;
     i64 next_keys = 0, next_values = 0, next_row = 0, next_number = 0;
     bool replaying = false;
     Query replay{0, 0};
@@ -472,7 +583,7 @@ struct Engine {
     i64 open_stretch = 0, tokens_chosen = 0;  // of the last stretch that has any
     std::vector<i64> tokens, kept;
     i64 kept_of[3] = {-1, -1, -1};
-    bool is_stuck_at_fifo = false;
+    i64 stuck_words = 0;  // of a query that waits for room in the FIFO
 
     Engine(const Parameters& parameters, const Row* all, i64 how_many, i64* result)
         : p(parameters), rows(all), num_rows(how_many), times(result), memory(parameters) {
@@ -519,6 +630,7 @@ struct Engine {
         std::fill(fetch->heads.begin(), fetch->heads.end(), 0);
         fetch->row = row, fetch->what = what, fetch->posted = cycle, fetch->ready = NEVER;
         fetch->missing = fetch->last = fetch->bits_left = 0;
+        fetch->quiet = what == VALUES ? rows[row].prob_value_cycles : rows[row].softmax_words;
         return fetch;
     }
     void add_plane(Fetch* fetch, int plane, const std::vector<i64>& which) {
@@ -528,6 +640,7 @@ struct Engine {
     }
     void post(Fetch* fetch) {
         by_what[fetch->what].push_back(fetch);
+        was_late |= cycle < memory_at;
         memory.post(fetch);
     }
 
@@ -570,8 +683,8 @@ struct Engine {
         return true;
     }
 
-    bool fifo_has_room(i64 words) const {
-        const i64 arrival = cycle + p.arrival_latency;
+    bool fifo_has_room(i64 words, i64 when) const {
+        const i64 arrival = when + p.arrival_latency;
         i64 waiting = 0, leaving = 0;
         for (const Query& it : in_softmax) {
             const i64 size = rows[it.row].softmax_words;
@@ -583,14 +696,27 @@ struct Engine {
         return waiting + std::max(words, leaving) <= p.fifo_depth;
     }
 
+    // The first cycle from here in which it has room, if nothing else comes: what waits never grows, so by halving.
+    i64 fifo_room_from(i64 words) const {
+        i64 before = cycle, when = cycle + 1;
+        for (const Query& it : in_softmax)
+            if (it.divided_from >= 0) when = std::max(when, it.divided_from + rows[it.row].softmax_words);
+        if (!fifo_has_room(words, when)) return NEVER;
+        while (when - before > 1) {
+            const i64 middle = before + (when - before) / 2;
+            (fifo_has_room(words, middle) ? when : before) = middle;
+        }
+        return when;
+    }
+
     bool multiply_keys() {
         Query query = replaying ? replay : Query{next_row, next_number};
         if (query.row >= num_rows || multipliers_free > cycle) return false;
         const Row& row = rows[query.row];
         if (!is_there(query.row, query.is_replay ? SECOND_KEYS : KEYS)) return false;
         if (undecided > 0 && !row.decides) return false;
-        if (!fifo_has_room(row.softmax_words)) {
-            is_stuck_at_fifo = true;
+        if (!fifo_has_room(row.softmax_words, cycle)) {
+            stuck_words = row.softmax_words;
             return false;
         }
         multipliers_free = cycle + row.query_key_cycles;
@@ -706,11 +832,11 @@ struct Engine {
 
     // The next cycle in which an agent could move, if the memory brings nothing before.
     i64 next_event() const {
-        if (is_stuck_at_fifo) return cycle + 1;
         i64 next = NEVER;
         const auto consider = [&](i64 time) {
             if (time > cycle) next = std::min(next, time);
         };
+        if (stuck_words) consider(fifo_room_from(stuck_words));
         consider(multipliers_free);
         consider(topk_free);
         consider(products_free);
@@ -732,9 +858,9 @@ struct Engine {
         i64 look_at = 0;
         while (true) {
             if (cycle >= look_at) {
-                is_stuck_at_fifo = false;
                 bool moved = true;
                 while (moved) {
+                    stuck_words = 0;
                     moved = multiply_values();
                     moved |= choose_values();
                     moved |= leave_softmax();
@@ -746,10 +872,13 @@ struct Engine {
                 if (time_of(num_rows - 1, FINISHED) >= 0) break;
                 look_at = next_event();
             }
-            const i64 to = memory.active.empty() ? look_at : std::min(look_at, cycle + memory.safe_cycles());
-            if (to == NEVER) return false;
-            look_at = std::min(look_at, memory.advance(cycle, to));
-            cycle = to;
+            if (look_at > memory_at) {
+                const i64 to = memory.active.empty() ? look_at : std::min(look_at, memory_at + memory.safe_cycles());
+                if (to == NEVER || was_late) return false;
+                look_at = std::min(look_at, memory.advance(memory_at, to));
+                memory_at = to;
+            }
+            cycle = std::min(look_at, memory_at);
         }
         counts[HBM] = memory.busy;
         counts[TRANSACTIONS] = memory.transactions;
