@@ -631,6 +631,7 @@ struct Engine {
         fetch->row = row, fetch->what = what, fetch->posted = cycle, fetch->ready = NEVER;
         fetch->missing = fetch->last = fetch->bits_left = 0;
         fetch->quiet = what == VALUES ? rows[row].prob_value_cycles : rows[row].softmax_words;
+        if (what == VALUES && row + 1 == num_rows) fetch->quiet = 0;  // behind it all ends, and the memory with it
         return fetch;
     }
     void add_plane(Fetch* fetch, int plane, const std::vector<i64>& which) {
