@@ -22,11 +22,13 @@ from benchmarks.places import data_folder
 from benchmarks.registry import Case, Figure, Setting, Suite, Table
 from benchmarks.schema import Check, Paper
 from benchmarks.trace_problem import MEDIUM, SMALL, Trace
-from multum.accelerator import Workload
+from multum.accelerator import Architecture, Workload
+from multum.accelerator.fields import with_fields
 from multum.accelerator.fully_connected import table4
 from multum.accelerator.paper import assumed, measure_workload
 from multum.accelerator.paper.step_tables import gpt2_medium_benchmark
-from multum.accelerator.simulate import simulate
+from multum.accelerator.paper.sweeps import PARALLELISMS
+from multum.accelerator.simulator import simulate
 from multum.core import published
 
 TRACES: Mapping[str, Trace] = {"medium": MEDIUM, "small": SMALL}
@@ -64,6 +66,13 @@ def _run_trace(trace: Workload, _setting: Setting) -> Mapping[str, float]:
         "hbm_efficiency": real.dram_efficiency,
         "watts": real.watts,
     }
+
+
+def _run_parallelism(trace: Workload, _setting: Setting) -> Mapping[str, float]:
+    designs = {
+        width: with_fields(Architecture(), {"value_topk.parallelism": width}) for width in PARALLELISMS
+    }
+    return {f"ms_{width}": 1e3 * simulate(trace, design).seconds for width, design in designs.items()}
 
 
 def _check_engines(_: object) -> Check:
@@ -135,6 +144,13 @@ SUITE = Suite(
             about=f"{EQUAL_ROWS:,} random rows on random small machines, the reference against the compiled engine",
             check=_check_engines,
             run=_run_engines,
+        ),
+        Case(
+            name="topk_parallelism",
+            about="the public trace of GPT-2-Medium, by comparators of an array of the top-k engine",
+            prepare=partial(_read, "medium"),
+            check=partial(_check_trace, "medium"),
+            run=_run_parallelism,
         ),
         Case(
             name="dense_step",

@@ -13,7 +13,7 @@ from benchmarks.registry import Case, Figure, Setting, Suite
 from benchmarks.schema import Check, Results
 from benchmarks.trace_problem import MEDIUM
 from multum.accelerator import Workload
-from multum.accelerator.simulate import simulate
+from multum.accelerator.simulator import simulate
 from multum.cost import Latency
 
 STEPS = 3

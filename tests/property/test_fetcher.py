@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from multum.accelerator.architecture import Architecture
 from multum.accelerator.fetcher import regions_of, stored_bits, surviving, transactions_of
 from multum.accelerator.hbm import HbmShape
-from multum.accelerator.simulate import simulate
+from multum.accelerator.simulator import simulate
 from multum.accelerator.workload import Workload
 from multum.core import UserError
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from multum.accelerator.architecture import Architecture, spatten_eighth
 from multum.accelerator.hbm import HbmShape, HbmTimings
-from multum.accelerator.simulate import simulate
+from multum.accelerator.simulator import simulate
 from multum.accelerator.workload import Workload
 
 # few channels and short refresh intervals: the reference is slow, and refreshes shall fall into short runs

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from multum.accelerator.architecture import Architecture, spatten_eighth
-from multum.accelerator.simulate import simulate
 from multum.accelerator.simulation import TIMES
+from multum.accelerator.simulator import simulate
 from multum.accelerator.topk_engine import TopkEngine
 from multum.accelerator.topk_expectation import expected_search_cycles
 from multum.accelerator.workload import Workload

@@ -3,8 +3,8 @@
 from multum.accelerator.architecture import Architecture, spatten_eighth
 from multum.accelerator.by_layer import LayerReading, read_layers
 from multum.accelerator.energy import Energy, energy_of
-from multum.accelerator.simulate import simulate
 from multum.accelerator.simulation import DramTraffic, Simulation
+from multum.accelerator.simulator import simulate
 from multum.accelerator.topk_engine import TopkEngine, TopkPass, TopkRun
 from multum.accelerator.workload import Workload, WorkloadRow
 from multum.accelerator.zero_eliminator import ZeroEliminator

@@ -27,7 +27,7 @@ class LayerReading:
 def read_layers(simulation: Simulation) -> tuple[LayerReading, ...]:
     """What each layer took; together all that the workload took.
 
-    >>> from multum.accelerator.simulate import simulate
+    >>> from multum.accelerator.simulator import simulate
     >>> from multum.accelerator.workload import Workload
     >>> found = simulate(Workload.from_counts(keys=[[64, 32], [65, 33]], heads=2))
     >>> sum(it.cycles for it in read_layers(found)) == found.cycles

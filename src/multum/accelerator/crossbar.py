@@ -4,10 +4,15 @@ Each output takes one request a cycle, and each input offers its oldest. Who of 
 input behind the one that this output took last. So nothing is lost, nobody waits for ever, and requests of one input
 for one output keep their order, by which the data crossbar, the same turned round, knows whose they are.
 
+The engines give each input the requests of one pseudo-channel, for neighbouring transactions lie on neighbouring
+ones: two inputs share an output, take turns, and no request waits behind one for another channel. If a request were
+put into any input, it would: `head_of_line_throughput` tells what is then left.
+
 Source: SpAtten (HPCA 2021), section IV-A and Fig. 6 (32 x 16 for addresses, 16 x 32 for data, FIFOs of 64).
-Differs from the paper: which does not say how ties are decided.
+Differs from the paper: which does not say how ties are decided, nor which requests an input gets.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +63,25 @@ class Crossbar:
             for output in queue:
                 by_output[output] += 1
         return max([*by_output, *(len(queue) for queue in requests)], default=0)
+
+    @property
+    def head_of_line_throughput(self) -> float:
+        """Part of the outputs' cycles that are used when inputs never run dry and ask for any output, by chance.
+
+        The requests that stand first and want one output are a queue of Poisson arrivals, rate L, served one a cycle;
+        every input has one that stands first, so with k inputs for each output k = L + L^2 / (2 (1 - L)), and
+
+            L = 1 + k - sqrt(1 + k^2)
+
+        for many outputs.
+
+        Source: M. Karol, M. Hluchyj, S. Morgan, Input versus output queueing on a space-division packet switch (1987).
+
+        >>> round(Crossbar().head_of_line_throughput, 3), round(Crossbar(inputs=16).head_of_line_throughput, 3)
+        (0.764, 0.586)
+        """
+        inputs_for_each = self.inputs / self.outputs
+        return 1 + inputs_for_each - math.sqrt(1 + inputs_for_each**2)
 
     def route(self, requests: Sequence[Sequence[int]]) -> tuple[Grant, ...]:
         """Let all requests through.

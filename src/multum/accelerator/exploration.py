@@ -28,7 +28,7 @@ from multum.accelerator.architecture import Architecture
 from multum.accelerator.area import area_of
 from multum.accelerator.energy import energy_of
 from multum.accelerator.fields import Value, check_field, fields_of, with_fields
-from multum.accelerator.simulate import simulate
+from multum.accelerator.simulator import simulate
 from multum.accelerator.workload import Workload
 from multum.core import (
     UserError,

@@ -12,8 +12,8 @@ from multum.accelerator.area import area_of
 from multum.accelerator.by_layer import LayerReading, read_layers
 from multum.accelerator.energy import energy_of
 from multum.accelerator.fields import ArchitectureName, Value, built, read_settings
-from multum.accelerator.simulate import Impl, simulate
 from multum.accelerator.simulation import Simulation
+from multum.accelerator.simulator import Impl, simulate
 from multum.accelerator.timeline import chosen_rows, write_timeline
 from multum.accelerator.workload import Workload
 from multum.accelerator.workload_file import FIRST_ROW_LINE, parse_workload, read_workload_text

@@ -15,7 +15,7 @@ def medium_trace() -> SimulateConfig:
 
     Command: `multum accelerator simulate gpt2-medium-wikitext2-pruned.csv --recipe medium_trace`.
     Paper: 2.716 ms follow from its Table IV and Fig. 14 for the step after this trace, progressive quantization.
-    Expected: 2.56 ms, 70 % of the buses while they are busy; two seconds.
+    Expected: `accelerator.medium_trace_ms`; two seconds.
     """
     return SimulateConfig(trace=TRACE)
 
@@ -25,7 +25,8 @@ def medium_trace_ideal() -> SimulateConfig:
 
     Command: `multum accelerator simulate gpt2-medium-wikitext2-pruned.csv --recipe medium_trace_ideal`.
     Paper: none; the bound is the slowest unit of a row, and the sum of all for the first of a layer.
-    Expected: 2.37 ms, the top-k engine busy for 88 % of them; a second.
+    Expected: `ideal_memory_ms` of the case `trace_medium` in benchmarks/results/accelerator.json, the top-k engine busy
+    for most of them; a second. Behind `accelerator.trace_closed_form_worst_error`.
     """
     return SimulateConfig(trace=TRACE, ideal_dram=True)
 
@@ -35,8 +36,8 @@ def topk_parallelism() -> SweepConfig:
 
     Command: `multum accelerator sweep gpt2-medium-wikitext2-pruned.csv --recipe topk_parallelism`.
     Paper: SpAtten, section V, design space: 16 comparators an array are enough.
-    Expected: 26, 14, 7.2, 4.1, 2.6 and 2.1 ms: up to 16 twice the width is nearly half the time, then a fifth less;
-    half a minute.
+    Expected: the case `topk_parallelism` of benchmarks/results/accelerator.json: up to 16 twice the width is nearly
+    half the time, then a fifth less; half a minute.
     """
     return SweepConfig(
         trace=TRACE, vary=("value_topk.parallelism=1,2,4,8,16,32",), front=("seconds", "area_mm2")

@@ -16,6 +16,7 @@ from multum.report.plots import bar_plot, label_axes
 
 if TYPE_CHECKING:
     import matplotlib.axes
+    import matplotlib.axis
     import matplotlib.figure
 
 ROW_PIXELS = 62
@@ -58,7 +59,7 @@ def ratio_dumbbells(rows: Sequence[Row]) -> "matplotlib.figure.Figure":
                 label=name,
             )
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        _name_steps(axes.xaxis, [it for row in shown for it in (row.paper, row.ours)])
         _only_rows(axes, len(shown))
         add_legend(figure, axes)
     return figure
@@ -133,9 +134,8 @@ def roofline_scatter(
             )
         axes.set_xscale("log")
         axes.set_yscale("log")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(lambda value, _: f"{value:g}")
-            axis.set_minor_formatter(lambda *_: "")
+        _name_steps(axes.xaxis, ends)
+        _name_steps(axes.yaxis, [it.teraflops for it in benchmarks])
         label_axes(axes, "operations a byte of memory", "TFLOPS")
         add_legend(figure, axes)
     return figure
@@ -224,6 +224,16 @@ def _row_text(axes: "matplotlib.axes.Axes", height: Number, name: str, value: st
             transform=axes.get_yaxis_transform(),
         )
         written.set_in_layout(False)  # a long name must not squeeze the axes
+
+
+def _name_steps(axis: "matplotlib.axis.Axis", values: Sequence[float]) -> None:
+    """Name the powers of ten of a logarithmic axis, and what lies between them where there are less than two."""
+    from matplotlib.ticker import LogLocator
+
+    if max(values) < 100 * min(values):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(lambda *_: "")
 
 
 def _only_rows(axes: "matplotlib.axes.Axes", count: int) -> None:

@@ -11,7 +11,7 @@ from multum.accelerator.energy import Energy, energy_of
 from multum.accelerator.paper.assumptions import Assumptions, assumed
 from multum.accelerator.paper.benchmarks30 import Benchmark
 from multum.accelerator.paper.workloads import TECHNIQUES, workload_of
-from multum.accelerator.simulate import simulate
+from multum.accelerator.simulator import simulate
 from multum.accelerator.workload import Workload
 from multum.core import invalid
 

@@ -19,7 +19,7 @@ from multum.accelerator.paper.saving_tables import (
     topk,
 )
 from multum.accelerator.paper.sensitivity import Sensitivity, sensitivities
-from multum.accelerator.paper.step_tables import gpt2_medium, gpt2_medium_benchmark
+from multum.accelerator.paper.step_tables import buses, gpt2_medium, gpt2_medium_benchmark
 from multum.accelerator.paper.sweeps import Sweep, sweep_sram, sweep_topk
 from multum.accelerator.workload import Workload
 from multum.core import say
@@ -87,6 +87,7 @@ def reproduce(
         ("single tasks", tasks),
         ("A3 and MNNFast", rivals),
         ("GPT-2-Medium, dense and pruned", lambda: gpt2_medium(public)),
+        ("the memory's buses", buses),
         ("power and area", power_and_area),
         ("the top-k engine", topk),
     )

@@ -13,6 +13,7 @@ ASSUMED: Mapping[str, str] = {
     "flat rows": "5.9 % of GPT-2's rows read the second plane, spread evenly",
     "mean": "the paper does not say of what its average is one; ours is named in the row",
     "HBM2 timings": "those of Ramulator 2's public model; refresh as of a channel of 8 Gb",
+    "inputs of the fetcher": "each asks one pseudo-channel, and none waits behind another (crossbar.py)",
     "placement": "a pruned token leaves a hole in memory; nothing is moved together",
     "units": "how units overlap and how deep buffers are where the paper is silent (engine/reference.py)",
     "energy constants": "published energies at 45 nm, scaled (energy.py); no leakage, clock tree or control",

@@ -10,7 +10,13 @@ from multum.accelerator.paper.measured import geometric_mean, measure, measure_w
 from multum.accelerator.paper.numbers import paper_number
 from multum.accelerator.paper.opponents import eager_of
 from multum.accelerator.paper.rival_tables import platform_speedup, rival_ratios
-from multum.accelerator.paper.saving_tables import computation_reduction, dram_reduction, mean_teraflops
+from multum.accelerator.paper.saving_tables import (
+    SORTER_COMPARATORS,
+    computation_reduction,
+    dram_reduction,
+    mean_teraflops,
+    topk_over_sorter,
+)
 from multum.accelerator.paper.scenarios import (
     DENSITY,
     FLAT_ROWS,
@@ -26,7 +32,7 @@ from multum.accelerator.paper.scenarios import (
 )
 from multum.accelerator.paper.step_tables import gpt2_medium_benchmark
 from multum.accelerator.rivals import A3, MnnFast, a3_aggressive, a3_conservative
-from multum.accelerator.simulate import simulate
+from multum.accelerator.simulator import simulate
 from multum.accelerator.workload import Workload
 
 
@@ -115,6 +121,21 @@ def sensitivities(trace: Workload) -> tuple[Sensitivity, ...]:
             partial(_trace_effects, trace),
         ),
         vary("fully connected layers", "table_4_fc_time", _layers, (DENSITY,)),
+        vary("the buses, a stream", "fc_dram_efficiency", _stream, (DENSITY,), _inputs_effects),
+        vary(
+            "the buses, the dense step",
+            "dense_step_dram_efficiency",
+            _dense_step,
+            (DENSITY, QUEUES),
+            _inputs_effects,
+        ),
+        vary(
+            "the top-k engine over a sorter",
+            "topk_throughput_vs_batcher",
+            lambda _: topk_over_sorter(),
+            (),
+            _sorter_effects,
+        ),
     ]
     return tuple(found)
 
@@ -188,6 +209,16 @@ def _layers(scenario: Scenario) -> float:
     return 1e3 * table4(architecture=scenario.machine).blocks.seconds
 
 
+def _stream(scenario: Scenario) -> float:
+    return table4(architecture=scenario.machine).blocks.dram_efficiency
+
+
+def _dense_step(scenario: Scenario) -> float:
+    return measure(
+        gpt2_medium_benchmark(), (), assumptions=scenario.rule, architecture=scenario.machine
+    ).dram_efficiency
+
+
 # effects of single results --------------------------------------------------------------------------------------------
 
 
@@ -240,4 +271,30 @@ def _trace_effects(trace: Workload, ours: float) -> list[Effect]:
             high="one after the other",
             high_value=1e3 * simulate(trace, overlap=False).seconds,
         ),
+    ]
+
+
+def _inputs_effects(ours: float) -> list[Effect]:
+    anywhere = usual().machine.address_crossbar.head_of_line_throughput
+    return [
+        Effect(
+            name="requests in an input of the fetcher",
+            low="for one pseudo-channel",
+            low_value=ours,
+            high="for any",
+            high_value=ours * anywhere,
+        )
+    ]
+
+
+def _sorter_effects(_: float) -> list[Effect]:
+    fewer, more = SORTER_COMPARATORS // 2, SORTER_COMPARATORS * 2
+    return [
+        Effect(
+            name="comparators of the sorter",
+            low=str(fewer),
+            low_value=topk_over_sorter(fewer),
+            high=str(more),
+            high_value=topk_over_sorter(more),
+        )
     ]

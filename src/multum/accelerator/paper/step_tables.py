@@ -3,6 +3,7 @@
 Source: SpAtten (HPCA 2021), section V and Table IV; numbers by their keys in `papers/spatten.toml`.
 """
 
+from multum.accelerator.architecture import Architecture
 from multum.accelerator.fully_connected import table4
 from multum.accelerator.paper.assumptions import assumed
 from multum.accelerator.paper.benchmarks30 import GPT2_MEDIUM, Benchmark
@@ -69,3 +70,28 @@ def gpt2_medium(trace: Workload) -> Table:
         rows=tuple(row_of(what, key, 1e3 * seconds, *on) for what, key, seconds, on in found),
         note=note,
     )
+
+
+def buses() -> Table:
+    """How much of the memory's buses is used while nothing else holds it up."""
+    blocks, lanes = table4().blocks, "inputs of the fetcher"
+    dense = measure(gpt2_medium_benchmark(), ()).dram_efficiency
+    anywhere = Architecture().address_crossbar.head_of_line_throughput
+    rows = (
+        row_of(
+            "fully connected layers, a stream",
+            "fc_dram_efficiency",
+            blocks.dram_efficiency,
+            "HBM2 timings",
+            lanes,
+            "weights",
+        ),
+        row_of("attention, nothing pruned, float32", "dense_step_dram_efficiency", dense, *OF_MACHINE, lanes),
+    )
+    note = (
+        "The published ones are derived from two of the paper's times. A stream loses refreshes and nothing else. If "
+        f"requests went into any input of the fetcher, the crossbar would carry {anywhere:.3f} of what the buses do, "
+        f"and refreshes would cost something or nothing beside: between {anywhere * blocks.dram_efficiency:.2f} and "
+        f"{anywhere:.2f}."
+    )
+    return Table(title="The memory's buses", rows=rows, note=note)
