@@ -2,7 +2,7 @@
 
 A wheel built where there is a C++ compiler carries each kernel's shared library, one per instruction-set level,
 beside its source, so that its user needs no compiler. Without a compiler the wheel is pure and kernels are
-compiled on first use, as they are in an editable installation. The compiling itself is `multum.ops.build`, loaded
+compiled on first use, as they are in an editable installation. The compiling itself is `multum.native.build`, loaded
 by its path: torch, and so multum, cannot be imported while the wheel that brings them is being built.
 """
 
@@ -18,7 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 def load_build_module(root: Path) -> ModuleType:
-    """Load `multum.ops.build` from its file.
+    """Load `multum.native.build` from its file.
 
     Args:
         root: The repository, or an unpacked source distribution.
@@ -26,8 +26,8 @@ def load_build_module(root: Path) -> ModuleType:
     Returns:
         The module.
     """
-    path = root / "src" / "multum" / "ops" / "build.py"
-    spec = importlib.util.spec_from_file_location("multum_ops_build", path)
+    path = root / "src" / "multum" / "native" / "build.py"
+    spec = importlib.util.spec_from_file_location("multum_native_build", path)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(path)
     module = importlib.util.module_from_spec(spec)

@@ -77,7 +77,7 @@ def _run_parallelism(trace: Workload, _setting: Setting) -> Mapping[str, float]:
 
 def _check_engines(_: object) -> Check:
     from multum.accelerator.engine.fast import SOURCE
-    from multum.ops.native import load_native
+    from multum.native import load_native
 
     return Check.holds(load_native(SOURCE) is not None, "the compiled engine is there")
 

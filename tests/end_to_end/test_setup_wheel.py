@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from multum.ops.build import LEVELS, find_compiler, library_name, native_level
+from multum.native.build import LEVELS, find_compiler, library_name, native_level
 from setup_scripts import REPOSITORY
 
 KERNEL = 'extern "C" int answer() { return 42; }\n'
@@ -34,7 +34,9 @@ def small_project(tmp_path: Path) -> Path:
     ops = tmp_path / "src" / "multum" / "ops"
     (ops / "answer").mkdir(parents=True)
     (ops / "answer" / "cpu.cpp").write_text(KERNEL)
-    shutil.copy(REPOSITORY / "src" / "multum" / "ops" / "build.py", ops)
+    native = ops.parent / "native"
+    native.mkdir()
+    shutil.copy(REPOSITORY / "src" / "multum" / "native" / "build.py", native)
     return tmp_path
 
 

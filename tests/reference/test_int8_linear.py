@@ -15,11 +15,11 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from multum.core import UserError
+from multum.native import NativeLibrary
+from multum.native.build import LEVELS, compile_source, find_compiler, native_level
 from multum.ops import Int8Layer, int8_linear, int8_linears, int8_linears_, quantize_weight
-from multum.ops.build import LEVELS, compile_source, find_compiler, native_level
 from multum.ops.int8_linear import cpu, implementations, round_rows
 from multum.ops.int8_linear.op import Activations, Choice
-from multum.ops.native import NativeLibrary
 from tolerances import assert_close
 
 HAS_CPU = implementations()["cpu"].available()

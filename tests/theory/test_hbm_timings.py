@@ -93,29 +93,32 @@ def test_reads_of_an_open_row_overtake() -> None:
     assert served.count("activate") == 2
 
 
+OFTEN = HbmTimings(refi=1600)  # refreshes that a short run meets twice; the closed forms hold for any
+
+
 def steady_efficiency(requests: list[Request], num_refreshes: int) -> float:
     """Part of the bus's time that is filled between the first and the last refresh."""
-    served = HbmChannel().serve(requests)
+    served = HbmChannel(timings=OFTEN).serve(requests)
     refreshes = cycles_of(served, "refresh")
     assert len(refreshes) > num_refreshes
     first, last = refreshes[0], refreshes[num_refreshes]
-    return sum(first < it <= last for it in served.done) * TIMES.burst / (last - first)
+    return sum(first < it <= last for it in served.done) * OFTEN.burst / (last - first)
 
 
 def test_a_stream_is_as_fast_as_its_closed_form() -> None:
-    place = HbmShape().place(np.arange(5500) * HbmShape().num_channels)
+    place = HbmShape().place(np.arange(2200) * HbmShape().num_channels)
     requests = [
         Request(0, bank, row) for bank, row in zip(place.bank.tolist(), place.row.tolist(), strict=True)
     ]
-    assert steady_efficiency(requests, 2) == pytest.approx(TIMES.stream_efficiency, rel=0.02)
+    assert steady_efficiency(requests, 2) == pytest.approx(OFTEN.stream_efficiency, rel=0.02)
 
 
 @pytest.mark.parametrize("order", ["in turn", "random"])
 def test_misses_are_as_fast_as_their_closed_form(order: str) -> None:
     generator = np.random.default_rng(0)
-    banks = np.arange(3000) % 16 if order == "in turn" else generator.integers(0, 16, 3000)
+    banks = np.arange(1200) % 16 if order == "in turn" else generator.integers(0, 16, 1200)
     requests = [Request(0, bank, row) for row, bank in enumerate(banks.tolist())]
-    assert steady_efficiency(requests, 2) == pytest.approx(TIMES.miss_efficiency(16), rel=0.05)
+    assert steady_efficiency(requests, 2) == pytest.approx(OFTEN.miss_efficiency(16), rel=0.05)
 
 
 @given(

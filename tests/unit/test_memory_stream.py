@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from multum.core import UserError
+from multum.native import load_native
 from multum.ops.memory_stream import read_memory
 from multum.ops.memory_stream.stream import SOURCE
-from multum.ops.native import load_native
 
 
 @pytest.mark.parametrize(("num_steps", "num_rest"), [(0, 0), (1, 0), (0, 15), (3, 1), (1024, 7)])

@@ -17,7 +17,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from multum.core import UserError, require_module, say
-from multum.ops.native import cache_folder
+from multum.native import cache_folder
 
 if os.name == "posix":
     import fcntl

@@ -34,6 +34,7 @@ class FastPath:
 
 def fast_paths() -> list[FastPath]:
     """Find the fast paths of this machine; a kernel that was never compiled here is compiled now."""
+    from multum.accelerator.engine import fast as engine
     from multum.ops.bit_planes import cpu as bit_planes
     from multum.ops.decode_attention import cpu as decode
     from multum.ops.fast_linear import fast_linears_available
@@ -60,11 +61,12 @@ def fast_paths() -> list[FastPath]:
         _native("int8_linear", int8_linear.SOURCE),
         _native("fma_peak", peak.SOURCE),
         _native("memory_stream", stream.SOURCE),
+        _native("accelerator engine", engine.SOURCE),
     ]
 
 
 def _native(operation: str, source: Path) -> FastPath:
-    from multum.ops.native import load_native
+    from multum.native import load_native
 
     loaded = load_native(source)
     detail = (

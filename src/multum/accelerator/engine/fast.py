@@ -12,7 +12,7 @@ from multum.accelerator.engine.plan import Plan
 from multum.accelerator.engine.reference import BUFFERED_ROWS
 from multum.accelerator.fetcher import ADDRESS_CYCLES, DATA_CYCLES, Regions
 from multum.accelerator.simulation import TIMES, UNITS
-from multum.ops.native import load_native
+from multum.native import load_native
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 

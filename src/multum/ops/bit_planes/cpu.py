@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from multum.core import UserError, invalid
+from multum.native import NativeLibrary, load_native
 from multum.ops.bit_planes.frame import PLAIN, RowFrame
 from multum.ops.bit_planes.quantize import LSB_BITS, no_scale
-from multum.ops.native import NativeLibrary, load_native
 
 if TYPE_CHECKING:
     from multum.ops.bit_planes.rows import PlaneRows

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from multum.core import UserError, invalid
+from multum.native import NativeLibrary, load_native
 from multum.ops.bit_planes import PLAIN, FloatRows, PlaneRows, RowFrame, Rows
-from multum.ops.native import NativeLibrary, load_native
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 _QUERY, _REST = Struct("3q"), Struct("15q2d4q")

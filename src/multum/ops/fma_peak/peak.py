@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from multum.ops.native import load_native
+from multum.native import load_native
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from multum.ops.native import NativeLibrary, load_native
+from multum.native import NativeLibrary, load_native
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 _POINTER = ctypes.c_void_p

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
+from multum.native import NativeLibrary, load_native
 from multum.ops.fast_linear import fast_linear
-from multum.ops.native import NativeLibrary, load_native
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 _POINTER = ctypes.c_void_p

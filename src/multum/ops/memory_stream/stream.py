@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from multum.core import invalid
-from multum.ops.native import load_native
+from multum.native import load_native
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 

@@ -1,6 +1,8 @@
 """Compiled kernels are built, kept and found again; where they cannot be had, one warning and the reference."""
 
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -9,8 +11,8 @@ import torch
 
 from importance_attention_cases import make_problem, solve
 from multum.core import UserError
-from multum.ops import importance_attention, native
-from multum.ops.build import (
+from multum.native import NativeLibrary, cache_folder, library, load_native
+from multum.native.build import (
     LEVELS,
     NoCompilerError,
     compile_source,
@@ -19,10 +21,10 @@ from multum.ops.build import (
     library_name,
     native_level,
 )
+from multum.ops import importance_attention
 from multum.ops.dispatch import Implementation, choose
 from multum.ops.fma_peak import peak
 from multum.ops.importance_attention import cpu
-from multum.ops.native import NativeLibrary, cache_folder, load_native
 from tolerances import assert_close
 
 ORDERED_LEVELS = list(LEVELS)
@@ -64,7 +66,7 @@ def hide_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load_afresh(source: Path) -> NativeLibrary | None:
-    return native.load_native.__wrapped__(source)
+    return library.load_native.__wrapped__(source)
 
 
 def assert_reference_runs_with_warning(match: str) -> None:
@@ -273,7 +275,7 @@ def test_every_level_compiles_and_those_that_run_here_agree(
         assert output.stat().st_mode & 0o777 == 0o755
         if level not in runnable:
             continue
-        loaded = NativeLibrary(handle=native.ctypes.CDLL(str(output)), level=level, origin="built")
+        loaded = NativeLibrary(handle=library.ctypes.CDLL(str(output)), level=level, origin="built")
         monkeypatch.setattr(cpu, "library", lambda loaded=loaded: loaded)
         result = cpu.importance_attention_cpu(
             problem.query, problem.key, problem.value, problem.key_mask, problem.query_mask, problem.scale
@@ -323,3 +325,9 @@ def test_wish_that_cannot_be_met_is_refused(impl: str, message: str) -> None:
     paths = {"gpu": path_for("cuda"), "missing": path_for("cpu", available=False)}
     with pytest.raises(UserError, match=message):
         choose(impl, torch.zeros(1), paths)
+
+
+def test_the_simulator_starts_without_torch() -> None:
+    script = "import sys, multum.accelerator, multum.native; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

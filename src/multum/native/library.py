@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from multum.core import warn_once
-from multum.ops.build import (
+from multum.native.build import (
     COMMON_FLAGS,
     LEVELS,
     NoCompilerError,
