@@ -156,7 +156,7 @@ class TestWhole:
         found = reproduce_paper(ReproduceConfig(trace=tmp_path / "trace.csv"))
         assert "reproducing: platforms" in capsys.readouterr().err
         assert len(found.benchmarks) == 30
-        assert len(found.tables) == 8
+        assert len(found.tables) == 9
         numbers, shown = load_paper("spatten").numbers, [row for table in found.tables for row in table.rows]
         assert all(row.paper == numbers[row.key].number for row in shown)
         assert all(row.fitted_to != row.key for row in shown)
