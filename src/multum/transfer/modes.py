@@ -1,0 +1,164 @@
+"""Which parameters train: six modes, each one call on a network of convolutions.
+
+    last | norm+last | bias | lite | lite+bias | full
+
+Little has to be kept where only shifts train, and little can be learned; the lite residuals learn features beside the
+frozen network, and keep little as well. `adapt` freezes, adds what the mode needs, and makes every layer lean.
+
+Source: TinyTL (NeurIPS 2020), sections 3 and 4.1.
+Differs from the paper: norms keep their statistics, which is exact for any batch; the paper turns all into GroupNorm.
+In `lite` no shift of the network trains.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from multum.core import invalid
+from multum.transfer.lean import LeanReport, make_lean
+from multum.transfer.lite_residual import LitePlace, LiteResidual, attach_lite, find_places
+
+Mode = Literal["last", "norm+last", "bias", "lite", "lite+bias", "full"]
+"""What trains."""
+MODES: Final[tuple[str, ...]] = get_args(Mode)
+
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
+"""Layers whose weight is a scale and whose bias is a shift."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapted:
+    """What became of a network."""
+
+    mode: Mode
+    """What trains."""
+    classifier: str
+    """Path of the last layer."""
+    trained: tuple[str, ...]
+    """Names of the parameters that train."""
+    num_trained: int
+    """How many numbers they are."""
+    num_frozen: int
+    """How many numbers do not train."""
+    lite_places: tuple[LitePlace, ...]
+    """Blocks that have a lite residual now."""
+    lean: LeanReport
+    """Which layers are lean, and which stay stock and are charged."""
+
+
+def adapt(
+    model: nn.Module,
+    mode: Mode = "lite+bias",
+    *,
+    example: Float[Tensor, "B 3 H W"] | None = None,
+    num_classes: int | None = None,
+    classifier: str | None = None,
+    blocks: Sequence[str] | None = None,
+) -> Adapted:
+    """Make a network ready to be trained on another task, in place.
+
+    Args:
+        model: Any network of convolutions with a linear layer at its end.
+        mode: What trains.
+        example: Pictures of the size that will be trained on; needed for lite residuals, whose kernels depend on it.
+        num_classes: Classes of the new task: a new last layer is put in, drawn by torch's generator; None: it stays.
+        classifier: Path of the last layer; None: the last `nn.Linear` of the network.
+        blocks: Paths of the blocks that get a lite residual; None: those that `find_places` finds.
+
+    Raises:
+        UserError: A mode that there is not, no linear layer, no example where one is needed, no blocks, or a norm
+            without statistics.
+    """
+    if mode not in MODES:
+        raise invalid("mode", f"one of {', '.join(MODES)}", mode)
+    path = classifier or _last_linear(model)
+    if num_classes is not None:
+        replace_classifier(model, path, num_classes)
+    places: tuple[LitePlace, ...] = ()
+    if mode in ("lite", "lite+bias"):
+        if example is None:
+            raise invalid("example", "a batch of pictures, for the size of the lite residuals", None)
+        places = find_places(model, example, blocks)
+        attach_lite(model, places)
+    report = make_lean(model)
+    set_trained(model, mode, path)
+    parameters = dict(model.named_parameters())
+    trained = tuple(name for name, it in parameters.items() if it.requires_grad)
+    num_trained = sum(parameters[name].numel() for name in trained)
+    return Adapted(
+        mode=mode,
+        classifier=path,
+        trained=trained,
+        num_trained=num_trained,
+        num_frozen=sum(it.numel() for it in parameters.values()) - num_trained,
+        lite_places=places,
+        lean=report,
+    )
+
+
+def set_trained(model: nn.Module, mode: Mode, classifier: str) -> None:
+    """Freeze everything but what a mode trains.
+
+    The shift of a lite residual's last norm stays frozen where shifts of the block train, which say the same.
+
+    Args:
+        model: With its lite residuals, where the mode has them.
+        mode: What trains.
+        classifier: Path of the last layer.
+    """
+    model.requires_grad_(mode == "full")
+    model.get_submodule(classifier).requires_grad_(True)
+    for module in model.modules():
+        if isinstance(module, NORMS) and mode in ("norm+last", "bias", "lite+bias"):
+            _set(module, "bias")
+            if mode == "norm+last":
+                _set(module, "weight")
+    if mode in ("lite", "lite+bias"):
+        for module in model.modules():
+            if isinstance(module, LiteResidual):
+                module.requires_grad_(True)
+                _set(module.last_norm, "bias", trained=False)
+
+
+def replace_classifier(model: nn.Module, path: str, num_classes: int) -> nn.Linear:
+    """Put a new last layer in, with shifts of 0 and small random weights.
+
+    Args:
+        model: The network.
+        path: Of its last layer.
+        num_classes: Numbers that come out of the new one.
+
+    Raises:
+        UserError: No linear layer at the path, or fewer than two classes.
+    """
+    old = model.get_submodule(path) if path in dict(model.named_modules()) else None
+    if not isinstance(old, nn.Linear):
+        raise invalid("classifier", "the path of an nn.Linear", path)
+    if num_classes < 2:
+        raise invalid("num_classes", "at least 2", num_classes)
+    new = nn.Linear(old.in_features, num_classes, device=old.weight.device, dtype=old.weight.dtype)
+    with torch.no_grad():
+        new.weight.normal_(std=0.01)
+        new.bias.zero_()
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent), name, new)
+    return new
+
+
+def _last_linear(model: nn.Module) -> str:
+    paths: list[str] = [path for path, it in model.named_modules() if isinstance(it, nn.Linear)]
+    if not paths:
+        raise invalid(
+            "model", "one with an nn.Linear at its end", type(model).__name__, "name it: classifier='head.fc'"
+        )
+    return paths[-1]
+
+
+def _set(module: nn.Module, name: str, *, trained: bool = True) -> None:
+    parameter = getattr(module, name, None)
+    if isinstance(parameter, nn.Parameter):
+        parameter.requires_grad_(trained)
