@@ -41,6 +41,7 @@ def fast_paths() -> list[FastPath]:
     from multum.ops.fma_peak import peak
     from multum.ops.importance_attention import cpu
     from multum.ops.int8_linear import cpu as int8_linear
+    from multum.ops.masked_activation import cpu as masked
     from multum.ops.memory_stream import stream
 
     linear = fast_linears_available()
@@ -59,6 +60,7 @@ def fast_paths() -> list[FastPath]:
             else "this torch brings none that computes the same",
         ),
         _native("int8_linear", int8_linear.SOURCE),
+        _native("masked_activation", masked.SOURCE),
         _native("fma_peak", peak.SOURCE),
         _native("memory_stream", stream.SOURCE),
         _native("accelerator engine", engine.SOURCE),

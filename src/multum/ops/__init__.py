@@ -12,8 +12,10 @@ from multum.ops.fast_linear import fast_linear, fast_linears, fast_linears_avail
 from multum.ops.fma_peak import FmaPeak, measure_fma_peak
 from multum.ops.importance_attention import importance_attention
 from multum.ops.int8_linear import Int8Layer, int8_linear, int8_linears, int8_linears_, quantize_weight
+from multum.ops.masked_activation import Bend, masked_activation
 
 __all__ = [
+    "Bend",
     "DecodeResult",
     "DecodeStep",
     "FloatRows",
@@ -30,6 +32,7 @@ __all__ = [
     "int8_linear",
     "int8_linears",
     "int8_linears_",
+    "masked_activation",
     "measure_fma_peak",
     "quantize_weight",
 ]
