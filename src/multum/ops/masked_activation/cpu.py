@@ -33,10 +33,17 @@ def activate(x: Float[Tensor, "..."], out: Float[Tensor, "..."], bend: Bend) -> 
 
 
 def gradient_of(
-    gradient: Float[Tensor, "..."], bits: UInt8[Tensor, " P"], bend: Bend, *, with_sum: bool
-) -> tuple[Float[Tensor, "..."], Float[Tensor, " C"] | None]:
-    """The gradient of x, and where it is wanted its sum by channel; `gradient` has a standard layout."""
-    result = torch.empty_like(gradient)
+    gradient: Float[Tensor, "..."],
+    bits: UInt8[Tensor, " P"],
+    out: Float[Tensor, "..."],
+    bend: Bend,
+    *,
+    with_sum: bool,
+) -> Float[Tensor, " C"] | None:
+    """Write the gradient of x into `out`, which may be `gradient`; return its sum by channel, where it is wanted.
+
+    `gradient` has a standard layout, and `out` the same.
+    """
     inner, channels, sums = 1, 1, None
     if with_sum:
         channels = gradient.shape[1]
@@ -45,12 +52,12 @@ def gradient_of(
     run = _handle().multum_masked_gradient
     run.argtypes, run.restype = _BACKWARD, None
     run(
-        *(it.data_ptr() for it in (gradient, bits, result)),
+        *(it.data_ptr() for it in (gradient, bits, out)),
         *(gradient.numel(), channels, inner, bend.negative_slope),
         None if sums is None else sums.data_ptr(),
         torch.get_num_threads(),
     )
-    return result, sums
+    return sums
 
 
 def _handle() -> ctypes.CDLL:

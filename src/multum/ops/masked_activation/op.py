@@ -68,6 +68,7 @@ def masked_gradient(
     bend: Bend,
     *,
     with_sum: bool = False,
+    in_place: bool = False,
     impl: str = "auto",
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, " C"] | None]:
     """The gradient of x from that of its activation, and where it is wanted its sum by channel.
@@ -77,10 +78,12 @@ def masked_gradient(
         bits: Of the activation.
         bend: Its bends.
         with_sum: Whether the sum is wanted.
+        in_place: Whether the result is written over `gradient`, which then nobody else may need.
         impl: As in `masked_activation`.
     """
     if choose(impl, gradient, implementations()) == "cpu":
-        return cpu.gradient_of(gradient, bits, bend, with_sum=with_sum)
+        out = gradient if in_place else torch.empty_like(gradient)
+        return out, cpu.gradient_of(gradient, bits, out, bend, with_sum=with_sum)
     return reference.masked_gradient_reference(gradient, bits, bend, with_sum=with_sum)
 
 
@@ -124,7 +127,8 @@ class _Masked(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         placed = laid_out(gradient, channels_last=ctx.channels_last)
         (bits,) = ctx.saved_tensors
-        return masked_gradient(placed, bits, ctx.bend, impl=ctx.impl)[0], None, None
+        in_place = placed is not gradient
+        return masked_gradient(placed, bits, ctx.bend, in_place=in_place, impl=ctx.impl)[0], None, None
 
 
 @torch.library.custom_op("multum::masked_activation", mutates_args=())
