@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from multum.core import UserError
-from multum.transfer import MODES, LiteResidual, adapt, find_places
+from multum.transfer import MODES, LeanGroupNorm, LiteResidual, adapt, find_places
 from multum.transfer.modes import Mode
 from small_cnns import foreign_residual, small_mobile
 
@@ -138,3 +138,16 @@ def test_a_network_without_a_linear_layer_or_blocks_is_refused() -> None:
         adapt(nn.Sequential(nn.Conv2d(3, 3, 1)), "bias")
     with pytest.raises(UserError, match="blocks must be paths of blocks"):
         adapt(nn.Sequential(nn.Flatten(), nn.Linear(12288, 2)), "lite", example=PICTURES)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_group_norms_are_the_papers_everywhere(mode: Mode) -> None:
+    model = small_mobile()
+    adapted = adapt(model, mode, example=PICTURES, norms="group", keeps="8bit")
+    norms = [it for it in model.modules() if isinstance(it, nn.GroupNorm)]
+    assert not any(isinstance(it, nn.BatchNorm2d) for it in model.modules())
+    assert all(8 <= it.num_channels // it.num_groups < 16 for it in norms)
+    assert all(isinstance(it, LeanGroupNorm) and it.keeps == "8bit" for it in norms)
+    model(PICTURES).sum().backward()
+    named = dict(model.named_parameters())
+    assert all(named[name].grad is not None for name in adapted.trained)

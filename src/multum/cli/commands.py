@@ -79,6 +79,18 @@ def _accelerator_verilog() -> AnyVerb:
     return VERILOG
 
 
+def _transfer_train() -> AnyVerb:
+    from multum.cli.transfer import TRAIN
+
+    return TRAIN
+
+
+def _transfer_evaluate() -> AnyVerb:
+    from multum.cli.transfer import EVALUATE
+
+    return EVALUATE
+
+
 def _kernels() -> AnyVerb:
     from multum.cli.kernels import KERNELS
 
@@ -153,6 +165,16 @@ COMMANDS = (
         load=_accelerator_verilog,
     ),
     Command(
+        words=("transfer", "train"),
+        summary="Teach a network that knows ImageNet other classes, in little memory.",
+        load=_transfer_train,
+    ),
+    Command(
+        words=("transfer", "evaluate"),
+        summary="Judge a trained network on pictures that it has not learned from.",
+        load=_transfer_evaluate,
+    ),
+    Command(
         words=("kernels",),
         summary="List the fast paths of this machine, and whether each is active.",
         load=_kernels,
@@ -168,5 +190,6 @@ COMMANDS = (
 SYSTEMS = {
     "attention": "Sentences lose the words that do not matter",
     "accelerator": "SpAtten, the hardware, simulated cycle by cycle",
+    "transfer": "A network learns a task of yours in little memory",
 }
 """Systems with verbs of their own, and what each is about."""

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from multum.core import invalid
+from multum.transfer.int8_backbone import int8_paths
 from multum.transfer.lean_layers import LEAN
+from multum.transfer.lean_norms import LeanGroupNorm, LeanLayerNorm
 from multum.transfer.lean_sequence import LeanSequential
+from multum.transfer.norm_functions import KEEPS, Keeps
 
 KEEPS_NOTHING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Upsample, nn.Dropout, nn.AdaptiveAvgPool2d)
 """Stock layers that are lean as they are: they keep shapes, or, dropout, a byte of an element."""
@@ -31,7 +34,7 @@ class LeanReport:
     """`path: kind` of the layers that stay as they are and keep what torch keeps."""
 
 
-def make_lean(model: nn.Module) -> LeanReport:
+def make_lean(model: nn.Module, norms: Keeps = "exact") -> LeanReport:
     """Replace layers in place, for good.
 
     Norms of batches become norms by their running statistics, which is another function while training: those of a
@@ -39,13 +42,17 @@ def make_lean(model: nn.Module) -> LeanReport:
 
     Args:
         model: Any module.
+        norms: What group and layer norms keep of their input, those too that are lean already: all of it, a byte an
+            element, or nothing, which leaves a bias in the gradients (`gradient_error`).
 
     Returns:
         Which layers are lean now, and which kinds are not known and stay exact and stock.
 
     Raises:
-        UserError: A batch norm without running statistics.
+        UserError: A batch norm without running statistics, or another word for `norms`.
     """
+    if norms not in KEEPS:
+        raise invalid("norms", f"one of {', '.join(KEEPS)}", norms)
     changed, stock = [], []
     for path, module in model.named_modules():
         twin: type[nn.Module] | None = LEAN.get(type(module))
@@ -63,22 +70,39 @@ def make_lean(model: nn.Module) -> LeanReport:
             changed.append(path)
         elif _is_layer(module) and not isinstance(module, (*KEEPS_NOTHING, *LEAN.values())):
             stock.append(f"{path or '(model)'}: {type(module).__name__}")
+        if isinstance(module, (LeanGroupNorm, LeanLayerNorm)):
+            module.keeps = norms
     return LeanReport(lean_layers=tuple(changed), stock_layers=tuple(stock))
 
 
 def make_stock(model: nn.Module) -> None:
-    """Undo `make_lean`; a norm is one of batches again."""
+    """Undo `make_lean`; a norm is one of batches again.
+
+    Weight-standardized convolutions stay what they are, for they are another function.
+
+    Raises:
+        UserError: Weights in int8, which no stock layer holds; nothing is changed then.
+    """
+    rounded = int8_paths(model)
+    if rounded:
+        raise invalid(
+            f"the weight of {rounded[0] or 'the layer'}",
+            "in float",
+            "int8 codes",
+            "call to_float(model) first",
+        )
     stock: dict[type[nn.Module], type[nn.Module]] = {twin: kind for kind, twin in LEAN.items()}
     stock[LeanSequential] = nn.Sequential
     for module in model.modules():
         if type(module) in stock:
             module.__class__ = stock[type(module)]
+            vars(module).pop("keeps", None)
 
 
 @contextmanager
-def lean(model: nn.Module) -> Iterator[LeanReport]:
+def lean(model: nn.Module, norms: Keeps = "exact") -> Iterator[LeanReport]:
     """`make_lean` for the length of a block."""
-    report = make_lean(model)
+    report = make_lean(model, norms)
     try:
         yield report
     finally:

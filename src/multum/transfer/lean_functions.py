@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
+from multum.ops.fast_linear import fast_linear
 from multum.ops.masked_activation import Bend, masked_activation_, masked_gradient
 from multum.ops.masked_activation.op import is_channels_last, laid_out
 
@@ -140,7 +141,9 @@ class _FrozenConv(Function):
         total = None
         if bits is not None:
             placed = laid_out(gradient, channels_last=ctx.channels_last)
-            gradient, total = masked_gradient(placed, bits, ctx.bend, with_sum=wants_shift)
+            gradient, total = masked_gradient(
+                placed, bits, ctx.bend, with_sum=wants_shift, in_place=placed is not gradient
+            )
         elif wants_shift:
             total = gradient.sum([0, *range(2, gradient.dim())])
         back = None
@@ -207,14 +210,13 @@ def _by_channel(of_channels: Tensor, like: Tensor) -> Tensor:
 
 
 def convolve(x: Tensor, weight: Tensor, shift: Tensor | None, it: Geometry) -> Tensor:
-    """A convolution; one of single pixels by oneDNN, whatever the batch.
+    """A convolution; one of single pixels as a linear layer over all of them, where channels lie inmost.
 
-    With one thread and fewer than 16 pictures torch takes a way of its own there, of copies and products by MKL, which
-    took twice the time here.
+    With one thread and fewer than 16 pictures torch takes a way of its own there, of copies and products by MKL.
     """
-    if _is_pointwise(weight, it) and _takes_onednn(x, weight):
-        y: Tensor = torch.ops.aten.mkldnn_convolution(x, weight, shift, it.padding, it.stride, it.dilation, 1)
-        return y
+    if _is_pointwise(weight, it) and _is_plain(x, weight):
+        rows = x.permute(0, 2, 3, 1)
+        return fast_linear(rows, weight.flatten(1), shift).permute(0, 3, 1, 2)
     return torch.convolution(x, weight, shift, it.stride, it.padding, it.dilation, False, (0,), it.groups)
 
 
@@ -223,22 +225,14 @@ def _is_pointwise(weight: Tensor, it: Geometry) -> bool:
     return ones and not any(it.padding)
 
 
-def _takes_onednn(x: Tensor, weight: Tensor) -> bool:
-    return (
-        x.dim() == 4
-        and x.is_cpu
-        and x.dtype == weight.dtype == torch.float32
-        and x.numel() > 0
-        and torch.backends.mkldnn.is_available()
-        and bool(torch.backends.mkldnn.enabled)
-        and is_channels_last(x)
-    )
+def _is_plain(x: Tensor, weight: Tensor) -> bool:
+    return x.is_cpu and x.dtype == weight.dtype == torch.float32 and x.numel() > 0 and is_channels_last(x)
 
 
 def _conv_input_gradient(
     gradient: Tensor, shape: Sequence[int], weight: Tensor, it: Geometry, channels_last: bool
 ) -> Tensor:
-    if _is_pointwise(weight, it) and _takes_onednn(gradient, weight):
+    if _is_pointwise(weight, it) and _is_plain(gradient, weight):
         return convolve(gradient, weight.transpose(0, 1), None, it)
     shape_only = _shape_only(gradient, shape, channels_last=channels_last)
     back: Tensor = torch.ops.aten.convolution_backward(

@@ -15,13 +15,16 @@ from torch.nn import functional
 
 from multum.ops.masked_activation import Bend, masked_activation
 from multum.transfer.lean_functions import (
+    FrozenWeight,
     Geometry,
     average_pool,
     fixed_norm,
     frozen_conv,
     frozen_linear,
     plain,
+    scaled,
 )
+from multum.transfer.lean_norms import LeanGroupNorm, LeanLayerNorm
 
 
 class LeanConv2d(nn.Conv2d):
@@ -29,9 +32,14 @@ class LeanConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """The same as `nn.Conv2d`'s."""
+        weight = self.frozen_weight()
+        return super().forward(x) if weight is None else frozen_conv(x, weight, self.bias, geometry_of(self))
+
+    def frozen_weight(self, factor_O: Tensor | None = None) -> FrozenWeight | None:
+        """The weight, with a factor for each output in it; None while it trains, or the padding is not known."""
         if self.weight.requires_grad or not can_be_frozen(self):
-            return super().forward(x)
-        return frozen_conv(x, plain(self.weight), self.bias, geometry_of(self))
+            return None
+        return plain(self.weight) if factor_O is None else scaled(self.weight, factor_O)
 
 
 class LeanLinear(nn.Linear):
@@ -39,9 +47,12 @@ class LeanLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """The same as `nn.Linear`'s."""
-        if self.weight.requires_grad:
-            return super().forward(x)
-        return frozen_linear(x, plain(self.weight), self.bias)
+        weight = self.frozen_weight()
+        return super().forward(x) if weight is None else frozen_linear(x, weight, self.bias)
+
+    def frozen_weight(self) -> FrozenWeight | None:
+        """The weight; None while it trains."""
+        return None if self.weight.requires_grad else plain(self.weight)
 
 
 class FixedBatchNorm2d(nn.BatchNorm2d):
@@ -105,6 +116,8 @@ LEAN: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv2d: LeanConv2d,
     nn.Linear: LeanLinear,
     nn.BatchNorm2d: FixedBatchNorm2d,
+    nn.GroupNorm: LeanGroupNorm,
+    nn.LayerNorm: LeanLayerNorm,
     nn.ReLU: LeanReLU,
     nn.ReLU6: LeanReLU6,
     nn.LeakyReLU: LeanLeakyReLU,

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from multum.ops.masked_activation import Bend
-from multum.transfer.lean_functions import frozen_conv, plain, scaled
+from multum.transfer.lean_functions import frozen_conv
 from multum.transfer.lean_layers import (
     FixedBatchNorm2d,
     LeanConv2d,
     LeanLeakyReLU,
     LeanReLU,
     LeanReLU6,
-    can_be_frozen,
     geometry_of,
     scale_and_shift,
 )
@@ -60,7 +59,7 @@ def _runs(layers: list[nn.Module]) -> Iterator[list[nn.Module]]:
 
 
 def _is_frozen_conv(layer: nn.Module) -> bool:
-    return isinstance(layer, LeanConv2d) and not layer.weight.requires_grad and can_be_frozen(layer)
+    return isinstance(layer, LeanConv2d) and layer.frozen_weight() is not None
 
 
 def _is_frozen_norm(layer: nn.Module) -> bool:
@@ -72,9 +71,10 @@ def _is_frozen_norm(layer: nn.Module) -> bool:
 def _run(run: list[nn.Module], x: Tensor) -> Tensor:
     conv, *rest = run
     assert isinstance(conv, LeanConv2d), "runs begin with one"
-    weight, shift = plain(conv.weight), conv.bias
+    shift, scale = conv.bias, None
     if isinstance(rest[0], FixedBatchNorm2d):
         scale, shift = scale_and_shift(rest[0])
-        weight = scaled(conv.weight, scale)
         shift = shift if conv.bias is None else shift + conv.bias * scale
+    weight = conv.frozen_weight(scale)
+    assert weight is not None, "asked before"
     return frozen_conv(x, weight, shift, geometry_of(conv), bend=bend_of(rest[-1]))

@@ -6,8 +6,8 @@ Little has to be kept where only shifts train, and little can be learned; the li
 frozen network, and keep little as well. `adapt` freezes, adds what the mode needs, and makes every layer lean.
 
 Source: TinyTL (NeurIPS 2020), sections 3 and 4.1.
-Differs from the paper: norms keep their statistics, which is exact for any batch; the paper turns all into GroupNorm.
-In `lite` no shift of the network trains.
+Differs from the paper: norms keep their statistics unless groups are asked for, which is exact for any batch; the paper
+turns all into GroupNorm. In `lite` no shift of the network trains.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from multum.core import invalid
+from multum.transfer.group_norm import to_group_norm
 from multum.transfer.lean import LeanReport, make_lean
 from multum.transfer.lite_residual import LitePlace, LiteResidual, attach_lite, find_places
+from multum.transfer.norm_functions import Keeps
 
 Mode = Literal["last", "norm+last", "bias", "lite", "lite+bias", "full"]
 """What trains."""
 MODES: Final[tuple[str, ...]] = get_args(Mode)
+Norms = Literal["fixed", "group"]
+"""What becomes of batch norms."""
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
 """Layers whose weight is a scale and whose bias is a shift."""
@@ -58,6 +62,8 @@ def adapt(
     num_classes: int | None = None,
     classifier: str | None = None,
     blocks: Sequence[str] | None = None,
+    norms: Norms = "fixed",
+    keeps: Keeps = "exact",
 ) -> Adapted:
     """Make a network ready to be trained on another task, in place.
 
@@ -68,6 +74,9 @@ def adapt(
         num_classes: Classes of the new task: a new last layer is put in, drawn by torch's generator; None: it stays.
         classifier: Path of the last layer; None: the last `nn.Linear` of the network.
         blocks: Paths of the blocks that get a lite residual; None: those that `find_places` finds.
+        norms: `fixed`: batch norms keep their statistics. `group`: they become group norms of 8 channels, and weights
+            are standardized, as in the paper; another function, so the network has to be trained for it.
+        keeps: What group and layer norms keep for backward, see `make_lean`.
 
     Raises:
         UserError: A mode that there is not, no linear layer, no example where one is needed, no blocks, or a norm
@@ -75,6 +84,8 @@ def adapt(
     """
     if mode not in MODES:
         raise invalid("mode", f"one of {', '.join(MODES)}", mode)
+    if norms not in get_args(Norms):
+        raise invalid("norms", f"one of {', '.join(get_args(Norms))}", norms)
     path = classifier or _last_linear(model)
     if num_classes is not None:
         replace_classifier(model, path, num_classes)
@@ -84,7 +95,9 @@ def adapt(
             raise invalid("example", "a batch of pictures, for the size of the lite residuals", None)
         places = find_places(model, example, blocks)
         attach_lite(model, places)
-    report = make_lean(model)
+    if norms == "group":
+        to_group_norm(model)
+    report = make_lean(model, keeps)
     set_trained(model, mode, path)
     parameters = dict(model.named_parameters())
     trained = tuple(name for name, it in parameters.items() if it.requires_grad)
