@@ -231,6 +231,8 @@ def test_shifts_of_the_backbone_may_be_anything_where_the_delta_brings_them() ->
         backbone.get_parameter("stem.norm.bias").zero_()
         head_weight(backbone).zero_()
     apply_delta(backbone, delta)
+    state = backbone.state_dict()
+    assert all(torch.equal(state[name], it) for name, it in delta.tensors.items())
 
 
 def test_other_names_shapes_and_types_are_refused() -> None:

@@ -108,7 +108,9 @@ def _opened(path: Path) -> Iterator["Image"]:
         raise invalid(name, f"of a known kind ({', '.join(known)})", "something else", _REMEDY) from problem
     except (PermissionError, IsADirectoryError) as problem:
         raise invalid(name, "a readable file", problem.strerror) from problem
-    except Exception as problem:
+    except (
+        Exception
+    ) as problem:  # decoders raise whatever damaged bytes lead them to: index, value, struct errors
         raise invalid(
             name, "whole and readable", str(problem) or type(problem).__name__, _REMEDY
         ) from problem

@@ -7,12 +7,13 @@ import torch
 
 from multum.core import check_fields, invalid
 from multum.data import split_images
+from multum.transfer.delta import load_delta
+from multum.transfer.delta_apply import apply_delta
 from multum.transfer.train_command import (
     ADAPTED_FILE,
-    adapted_network,
+    Network,
     fresh_backbone,
     judge_part,
-    load_trained,
     read_run,
 )
 from multum.transfer.train_config import DataWish, TransferConfig
@@ -54,7 +55,8 @@ def evaluate_transfer(config: EvaluateTransferConfig) -> Judgement:
         config: The run and the pictures.
 
     Raises:
-        UserError: No finished run lies there; no pictures, broken ones, or ones of classes that the run does not know.
+        UserError: No finished run lies there, or its backbone is another now; no pictures, broken ones, or ones of
+            classes that the run does not know.
     """
     torch.set_num_threads(config.num_threads)
     trained, result = read_run(config.run)
@@ -62,8 +64,8 @@ def evaluate_transfer(config: EvaluateTransferConfig) -> Judgement:
     backbone = fresh_backbone(wish)
     pictures = read_pictures(wish, result.side, backbone.scaling)
     samples = _to_judge_by(wish, pictures, result)
-    network = adapted_network(wish, backbone, len(result.classes))
-    load_trained(network, config.run / ADAPTED_FILE)
+    adapted = apply_delta(backbone, load_delta(config.run / ADAPTED_FILE))
+    network = Network(model=backbone.eval(), adapted=adapted, side=result.side)
     return judge_part(network, _in_order_of(result.classes, pictures), samples, wish.batch_size)
 
 

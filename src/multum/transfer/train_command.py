@@ -13,8 +13,8 @@ from torch import nn
 from multum.backbones import Backbone, make_backbone
 from multum.core import Run, UserError, from_dict, invalid, read_json, say, to_dict
 from multum.core.run import RUN_FILE
-from multum.training import CHECKPOINT_FILE, METRICS_FILE, read_tensor_file, write_tensor_file
-from multum.training.tensor_file import copy_into
+from multum.training import CHECKPOINT_FILE, METRICS_FILE
+from multum.transfer.delta import save_delta
 from multum.transfer.modes import Adapted, adapt
 from multum.transfer.train import Training
 from multum.transfer.train_config import TransferConfig
@@ -23,7 +23,6 @@ from multum.transfer.train_parts import scores
 from multum.transfer.train_result import Judgement, TransferResult, judge
 
 ADAPTED_FILE = "adapted.safetensors"
-ADAPTED_SCHEMA = "multum.adapted/1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,8 @@ def train_transfer(
         network = adapted_network(config, backbone, len(data.pictures.folder.classes))
         training = Training(network.model, network.adapted.classifier, data, config, folder)
         training.run()
-        save_trained(network, run.path(ADAPTED_FILE))
+        classes = data.pictures.folder.classes
+        save_delta(run.path(ADAPTED_FILE), network.model, network.adapted, classes=classes)
         result = _result(config, network, data, training)
         run.finish(to_dict(result))
         run.path(CHECKPOINT_FILE).unlink(missing_ok=True)  # what it led to is there
@@ -95,27 +95,6 @@ def adapted_network(config: TransferConfig, backbone: Backbone, num_classes: int
     return Network(model=backbone.eval(), adapted=adapted, side=side)
 
 
-def save_trained(network: Network, path: Path) -> None:
-    """Write what a training can have changed, and what its lite residuals are: all that the backbone lacks."""
-    tensors = {name: it for name, it in network.model.state_dict().items() if _is_own(network, name)}
-    write_tensor_file(path, tensors, {"mode": network.adapted.mode}, schema=ADAPTED_SCHEMA)
-
-
-def load_trained(network: Network, path: Path) -> None:
-    """Fill a network with what `save_trained` wrote.
-
-    Raises:
-        UserError: The file is missing or broken, or is another network's.
-    """
-    tensors, _ = read_tensor_file(path, schema=ADAPTED_SCHEMA)
-    own = {name: it for name, it in network.model.state_dict().items() if _is_own(network, name)}
-    if tensors.keys() != own.keys():
-        differing = sorted(tensors.keys() ^ own.keys())
-        raise invalid(f"tensors in {path}", "those of this network", differing[0])
-    for name, target in own.items():
-        copy_into(target, tensors[name], name)
-
-
 def judge_part(network: Network, pictures: Pictures, samples: tuple[int, ...], batch_size: int) -> Judgement:
     """How good a network is on some of the pictures."""
     score_NK = scores(network.model, pictures, samples, batch_size)
@@ -140,10 +119,6 @@ def read_run(folder: Path) -> tuple[TransferConfig, TransferResult]:
         return from_dict(TransferConfig, record["config"]), from_dict(TransferResult, record["result"])
     except UserError as problem:
         raise UserError(f"{folder} must hold a run of multum transfer train; {problem}") from problem
-
-
-def _is_own(network: Network, name: str) -> bool:
-    return name in network.adapted.trained or ".lite." in name
 
 
 def _result(
