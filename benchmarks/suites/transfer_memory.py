@@ -16,6 +16,7 @@ from benchmarks.places import ROOT
 from benchmarks.registry import Case, Figure, Setting, Suite, Table
 from benchmarks.schema import Check, Paper, Results
 from benchmarks.transfer_problem import Network, build, stock_twin
+from multum.core import published
 from multum.cost.witness import GROWTH_ENVIRONMENT, growth_of, kept_by_autograd
 from multum.transfer import MODES, Mode, PaperLedger, paper_ledger, paper_network
 
@@ -30,19 +31,14 @@ GROWING: tuple[tuple[str, Mode | None], ...] = (
     ("bias", "bias"),
 )
 
-PUBLISHED: Mapping[str, float] = {
-    "full": 391,
-    "norm+last": 192,
-    "last": 31,
-    "bias": 32,
-    "lite": 37,
-    "lite+bias": 37,
-}
-"""MB by mode; TinyTL (NeurIPS 2020), 224 pixels, 8 pictures."""
-
 
 def _slug(mode: str) -> str:
     return mode.replace("+", "_")
+
+
+def _paper(mode: str) -> Paper:
+    number = published("tinytl", f"memory_{_slug(mode)}")
+    return Paper(value=number.number, unit=number.unit, where=f"TinyTL (NeurIPS 2020), {number.where}")
 
 
 def _check_paper(ledger: PaperLedger) -> Check:
@@ -139,7 +135,7 @@ def modes_table(results: Results) -> str:
     for mode in MODES:
         paper, kept = f"paper_{_slug(mode)}", f"kept_{_slug(mode)}"
         lines.append(
-            f"| {mode} | {PUBLISHED[mode]:g} | {results.number(paper, 'mb'):.2f} "
+            f"| {mode} | {_paper(mode).value:g} | {results.number(paper, 'mb'):.2f} "
             f"| {results.number(paper, 'num_trained'):,.0f} | {results.number(kept, 'kept_mb'):.2f} "
             f"| {results.number(kept, 'stock_kept_mb'):.1f} |"
         )
@@ -164,7 +160,7 @@ SUITE = Suite(
                 prepare=lambda _, mode=mode: paper_ledger(paper_network(mode), SIZE),  # type: ignore[misc]
                 check=_check_paper,
                 run=_run_paper,
-                paper=Paper(value=PUBLISHED[mode], unit="MB", where="TinyTL (NeurIPS 2020)"),
+                paper=_paper(mode),
             )
             for mode in MODES
         ),

@@ -121,6 +121,8 @@ def paper_ledger(model: nn.Module, picture_size: int = 224) -> PaperLedger:
 def paper_network(mode: Mode, num_classes: int = 102) -> nn.Module:
     """ProxylessNAS-Mobile as the paper charges it: with lite residuals in every mode, their kernels those of 224 px.
 
+    It has shapes and no numbers: its tensors are on torch's `meta` device.
+
     Args:
         mode: What trains.
         num_classes: Of the classifier; 102 are those of the flowers.
@@ -129,8 +131,9 @@ def paper_network(mode: Mode, num_classes: int = 102) -> nn.Module:
     >>> paper.num_trained, paper.num_frozen, round(paper.total_mb(), 2)
     (1962310, 2784280, 37.13)
     """
-    model = proxyless_mobile(num_classes)
-    attach_lite(model, find_places(model, torch.zeros(1, 3, 224, 224)))
+    with torch.device("meta"):
+        model = proxyless_mobile(num_classes)
+        attach_lite(model, find_places(model, torch.empty(1, 3, 224, 224)))
     set_trained(model, mode, "classifier")
     return model
 
