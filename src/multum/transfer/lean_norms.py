@@ -50,7 +50,7 @@ def gradient_error(
         loss: Of what comes out; None: cross entropy, the samples labelled 0, 1, 2, ... in turn.
 
     Returns:
-        |gradient - exact| / |exact| of each trained parameter, by its name; 0 where both are zero.
+        Norm of the difference over the norm of the exact gradient, of each trained parameter; 0 where both are 0.
 
     Raises:
         UserError: No parameter of the model trains.
