@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from multum.core import UserError
+from multum.cost.witness import kept_by_autograd
 from multum.transfer import (
     Int8Conv2d,
     Int8Linear,
@@ -134,14 +135,6 @@ def test_trained_shifts_keep_a_bit_and_scales() -> None:
     set_trained(net, "bias", "classifier")
     to_int8(net)
     make_lean(net)
-    kept: dict[int, int] = {}
-    own = {it.data_ptr() for it in (*net.parameters(), *net.buffers())}
-
-    def note(it: Tensor) -> Tensor:
-        if it.data_ptr() not in own:
-            kept[it.data_ptr()] = it.untyped_storage().nbytes()
-        return it
-
     bent: list[int] = []
     for module in net.modules():
         if isinstance(module, nn.ReLU6):
@@ -151,12 +144,11 @@ def test_trained_shifts_keep_a_bit_and_scales() -> None:
         to_float(stock)
         make_stock(stock)
         stock.eval()(torch.randn(4, 3, 32, 32))
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda it: it):
-        y = net(torch.randn(4, 3, 32, 32))
+    y = net(torch.randn(4, 3, 32, 32))
+    kept = kept_by_autograd(y, known=(*net.parameters(), *net.buffers()))
     scales = 4 * sum(it.num_features for it in net.modules() if isinstance(it, nn.BatchNorm2d))
     features = 4 * 4 * 32
-    assert sum(bent) / 8 <= sum(kept.values()) <= sum(bent) / 8 + scales + features + 2048
-    assert y.requires_grad
+    assert sum(bent) / 8 <= kept <= sum(bent) / 8 + scales + features + 2048
 
 
 def test_what_trains_stays_in_float_and_is_named() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from multum.core import UserError
+from multum.cost.witness import kept_by_autograd
 from multum.transfer import lean, make_lean, make_stock
 from multum.transfer.lean_sequence import LeanSequential
 from small_cnns import every_lean_layer, foreign_residual, small_mobile
@@ -40,23 +41,6 @@ def channels_inmost(model: nn.Module) -> None:
     for it in model.parameters():
         if it.dim() == 4:
             it.data = it.data.contiguous(memory_format=torch.channels_last)
-
-
-def kept_bytes(run: Callable[[], torch.Tensor], model: nn.Module) -> int:
-    own = {it.untyped_storage().data_ptr() for it in (*model.parameters(), *model.buffers())}
-    seen: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda it: it):
-        output = run()  # alive until all is counted, so that no address is used twice
-    total = sum(seen.values())
-    del output
-    return total
 
 
 @pytest.mark.parametrize("input_trains", [False, True], ids=["pictures", "input_wants_gradient"])
@@ -105,7 +89,8 @@ def test_trained_shifts_keep_one_bit_of_what_is_bent_and_nothing_else() -> None:
         stock = copy.deepcopy(net)
         make_stock(stock)
         stock.eval()(torch.randn(4, 3, 32, 32))
-    kept = kept_bytes(lambda: net(torch.randn(4, 3, 32, 32)), net)
+    y = net(torch.randn(4, 3, 32, 32))
+    kept = kept_by_autograd(y, known=(*net.parameters(), *net.buffers()))
     scales = 4 * sum(it.num_features for it in net.modules() if isinstance(it, nn.BatchNorm2d))
     assert sum(bent) / 8 <= kept <= sum(bent) / 8 + scales + 2048
 
@@ -114,7 +99,8 @@ def test_below_the_first_trained_layer_nothing_is_kept() -> None:
     net = every_lean_layer()
     make_lean(net)
     train_nothing_but(net, "last")
-    assert kept_bytes(lambda: net(torch.randn(2, 3, 32, 32)), net) <= 4 * 2 * 12
+    y = net(torch.randn(2, 3, 32, 32))
+    assert kept_by_autograd(y, known=(*net.parameters(), *net.buffers())) <= 4 * 2 * 12
 
 
 def test_float32_by_onednn_is_as_close_as_torch_itself() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from multum.core import UserError
+from multum.cost.witness import kept_by_autograd
 from multum.transfer import Keeps, LeanGroupNorm, LeanLayerNorm, gradient_error, make_lean, make_stock
 from multum.transfer.norm_functions import group_norm, layer_norm
 
@@ -57,21 +58,6 @@ def by_formula(norm: LeanNorm, x: Tensor) -> tuple[Tensor, Tensor]:
 def gradients(y: Tensor, norm: nn.Module, x: Tensor, gradient: Tensor) -> list[Tensor]:
     wanted = [it for it in (x, *norm.parameters()) if it.requires_grad]
     return list(torch.autograd.grad(y, wanted, gradient)) if wanted else []
-
-
-def kept_bytes(run: Callable[[], Tensor], norm: nn.Module) -> int:
-    own = {it.data_ptr() for it in norm.parameters()}
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        if tensor.data_ptr() not in own:
-            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda it: it):
-        y = run()
-    del y
-    return sum(kept.values())
 
 
 @pytest.mark.parametrize("input_trains", [True, False], ids=["input_wants_gradient", "pictures"])
@@ -169,11 +155,11 @@ def test_norms_keep_what_they_say(
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
     x.requires_grad_()
-    y: list[Tensor] = []
-    kept = kept_bytes(lambda: y.append(norm(x)) or y[0], norm)
+    y = norm(x)
+    kept = kept_by_autograd(y, known=norm.parameters())
     statistics = 4 * (4 * 3) * 2
     assert bytes_an_element * x.numel() <= kept <= bytes_an_element * x.numel() + statistics
-    assert y[0].stride() == x.stride()
+    assert y.stride() == x.stride()
 
 
 @pytest.mark.parametrize("keeps", ["exact", "8bit", "nothing"])
@@ -181,7 +167,7 @@ def test_norms_keep_what_they_say(
 def test_a_trained_shift_alone_keeps_nothing(case: str, keeps: Keeps) -> None:
     norm, x = a_norm(case, "shift")
     norm.keeps = keeps
-    assert kept_bytes(lambda: norm(x), norm) == 0
+    assert kept_by_autograd(norm(x), known=norm.parameters()) == 0
 
 
 def test_layouts_give_the_same_gradients() -> None:

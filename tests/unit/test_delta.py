@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from multum.attention import Delta, load_delta, make_delta, merge, merged, save_delta
-from multum.attention.delta import changed_names, weights_hash
+from multum.attention.delta import changed_names
 from multum.core import UserError
-from multum.training import write_tensor_file
+from multum.training import hash_tensors, write_tensor_file
 
 OUTPUTS, INPUTS = 24, 40
 
@@ -99,16 +99,16 @@ def test_another_model_and_a_second_merge_are_refused() -> None:
 
 def test_after_a_block_the_model_is_its_base_again_errors_included() -> None:
     model = Network()
-    before = weights_hash(model.state_dict())
+    before = hash_tensors(model.state_dict())
 
     def fail_inside() -> None:
         with merged(model, delta_of(precision="int8")):
-            assert weights_hash(model.state_dict()) != before
+            assert hash_tensors(model.state_dict()) != before
             raise KeyError
 
     with pytest.raises(KeyError):
         fail_inside()
-    assert weights_hash(model.state_dict()) == before
+    assert hash_tensors(model.state_dict()) == before
 
 
 @pytest.mark.parametrize("options", [{"precision": "exact"}, {"precision": "int8"}, {"rank": 2}], ids=str)
@@ -136,7 +136,7 @@ def test_a_half_precision_base_stays_one() -> None:
 def test_the_hash_sees_name_type_shape_and_value() -> None:
     tensor = torch.zeros(4)
     others = [{"b": tensor}, {"a": tensor.double()}, {"a": tensor.view(2, 2)}, {"a": tensor + 1}, {}]
-    hashes = {weights_hash(it) for it in [{"a": tensor}, *others]}
+    hashes = {hash_tensors(it) for it in [{"a": tensor}, *others]}
     assert len(hashes) == 6
 
 

@@ -8,7 +8,6 @@ cannot be put onto another model, nor twice onto the same.
 Shape legend: O outputs, I inputs of a matrix, R rank.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from multum.attention.embedding import Pooling
 from multum.core import UserError, invalid
-from multum.training import read_tensor_file, write_tensor_file
+from multum.training import hash_tensors, read_tensor_file, write_tensor_file
 
 DELTA_FILE = "multum_delta.safetensors"
 """The name of a delta's file beside a schedule."""
@@ -47,7 +46,7 @@ class Delta:
     """
 
     base: str
-    """Hash of the base model's weights; see `weights_hash`."""
+    """Hash of the base model's weights; see `hash_tensors`."""
     precision: Precision
     """How differences are kept."""
     stored: Mapping[str, Tensor]
@@ -61,16 +60,6 @@ class Delta:
     def num_bytes(self) -> int:
         """Bytes of all tensors."""
         return sum(it.numel() * it.element_size() for it in (*self.stored.values(), *self.added.values()))
-
-
-def weights_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of a model's `state_dict()`, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def make_delta(
@@ -108,7 +97,7 @@ def make_delta(
         if not torch.equal(before, after):
             stored |= _compress(name, before.detach(), after.detach(), precision, rank)
     kept = {name: it.detach().clone() for name, it in (added or {}).items()}
-    return Delta(base=weights_hash(base), precision=precision, stored=stored, added=kept)
+    return Delta(base=hash_tensors(base), precision=precision, stored=stored, added=kept)
 
 
 def check_kept(precision: str, rank: int | None) -> None:
@@ -130,7 +119,7 @@ def merge(model: nn.Module, delta: Delta) -> None:
         UserError: The model is not the delta's base: another one, or one that was tuned or merged already.
     """
     state = model.state_dict()
-    found = weights_hash(state)
+    found = hash_tensors(state)
     if found != delta.base:
         raise UserError(
             f"model must be the one that the delta was made for, weights {delta.base[:12]}; got {found[:12]}; "

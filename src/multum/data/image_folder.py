@@ -66,8 +66,8 @@ def read_image_folder(
         The pictures, at least two of each class (one, where the folder itself says what is for testing).
 
     Raises:
-        UserError: There is no such folder or nothing that looks like classes in it; fewer than two classes; a class
-            without pictures, or with one alone; a class to test on that is not in `train/`; a broken file.
+        UserError: No such folder; no classes in it, or one alone; a class without pictures, or with one alone; a class
+            to test on that is not in `train/`; a broken file.
 
     Example:
         >>> import tempfile
@@ -92,7 +92,7 @@ def read_image_folder(
         by_name = {place.name: place for place in entries.folders if place.name in names}
         for name in filter(by_name.__contains__, names):
             good, bad, others = _pictures(visible_entries(by_name[name], folder))
-            if not good and not bad:
+            if not (good or bad):
                 found = f"none, but {len(others)} other things" if others else "none"
                 raise invalid(f"class folder {by_name[name]}", "one with pictures in it", found, LAYOUT)
             pictures += [(path, names.index(name), part) for path in good]
@@ -100,9 +100,8 @@ def read_image_folder(
             notes += others
     if broken and not skip_broken:
         raise _broken_files(folder, broken, len(pictures))
-    _check_counts(
-        names, Counter((label, part) for _, label, part in pictures), "train" if "train" in inside else ""
-    )
+    counts = Counter((label, part) for _, label, part in pictures)
+    _check_counts(names, counts, "train" if "train" in inside else "")
     return ImageFolder(
         classes=names,
         paths=tuple(path for path, _, _ in pictures),

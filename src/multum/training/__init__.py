@@ -5,7 +5,7 @@ from multum.training.checkpoint import TrainingState, restore_checkpoint, save_c
 from multum.training.learning_rate import LearningRate
 from multum.training.loop import CHECKPOINT_FILE, METRICS_FILE, LoopConfig, train
 from multum.training.metric_log import MetricLog, read_metrics
-from multum.training.tensor_file import read_tensor_file, write_tensor_file
+from multum.training.tensor_file import hash_tensors, read_tensor_file, write_tensor_file
 
 __all__ = [
     "CHECKPOINT_FILE",
@@ -15,6 +15,7 @@ __all__ = [
     "LoopConfig",
     "MetricLog",
     "TrainingState",
+    "hash_tensors",
     "read_metrics",
     "read_tensor_file",
     "restore_checkpoint",

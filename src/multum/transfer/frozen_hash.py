@@ -4,12 +4,11 @@ In an adapted network a tensor may lie below a block that got a lite residual; i
 the backbone alone, so that both have the same hash.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
+from multum.training import hash_tensors
 from multum.transfer.lite_residual import LitePlace
 
 
@@ -36,7 +35,7 @@ def split_name(name: str, places: Sequence[LitePlace]) -> tuple[str | None, str]
 
 
 def frozen_hash(state: Mapping[str, Tensor], changed: Iterable[str], places: Sequence[LitePlace] = ()) -> str:
-    """SHA-256 over name, type, shape and bytes of all tensors but the changed ones, in the order of their names.
+    """`hash_tensors` of all tensors but the changed ones.
 
     Args:
         state: A `state_dict()`.
@@ -44,10 +43,6 @@ def frozen_hash(state: Mapping[str, Tensor], changed: Iterable[str], places: Seq
         places: Lite residuals in it: names count as they are without them.
     """
     left_out = set(changed)
-    names = {split_name(name, places)[1]: name for name in state if name not in left_out}
-    digest = hashlib.sha256()
-    for name in sorted(names):
-        tensor = state[names[name]].detach().cpu().contiguous()
-        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return hash_tensors(
+        {split_name(name, places)[1]: it for name, it in state.items() if name not in left_out}
+    )

@@ -19,6 +19,7 @@ from multum.transfer.group_norm import WeightStandardizedConv2d, standardized
 from multum.transfer.int8_backbone import to_float
 from multum.transfer.lean import make_stock
 from multum.transfer.lean_layers import LeanConv2d
+from multum.transfer.modes import NORMS
 
 CONVOLUTIONS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: nn.BatchNorm1d,
@@ -26,7 +27,6 @@ CONVOLUTIONS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv3d: nn.BatchNorm3d,
 }
 """What is folded, by exact type, and the norm that is folded into it."""
-NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def merge(model: nn.Module) -> nn.Module:
