@@ -10,7 +10,14 @@ from multum.core.errors import (
     require_module,
     wrong_type,
 )
-from multum.core.files import read_json, read_text, write_bytes_atomic, write_json_atomic, write_text_atomic
+from multum.core.files import (
+    read_json,
+    read_text,
+    write_bytes_atomic,
+    write_json_atomic,
+    write_text_atomic,
+    written_atomically,
+)
 from multum.core.once import forget_warnings, warn_once
 from multum.core.papers import Paper, Published, load_paper, paper_names, published
 from multum.core.progress import say, track
@@ -46,5 +53,6 @@ __all__ = [
     "write_bytes_atomic",
     "write_json_atomic",
     "write_text_atomic",
+    "written_atomically",
     "wrong_type",
 ]

@@ -11,19 +11,23 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from multum.core.errors import UserError, invalid
 
 
-def write_bytes_atomic(path: Path, data: bytes) -> None:
-    """Write a file completely or not at all.
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Write a file completely or not at all, by whatever writes to a path.
 
     Args:
-        path: Where to; missing parent folders are created, an existing file is replaced.
-        data: The content.
+        path: Where to; missing parent folders are created, an existing file is replaced when the block ends well.
+
+    Yields:
+        A file beside it, empty as yet, to be written to.
 
     Raises:
         UserError: When the disk is full, or the place cannot be written to; no partial file is left behind.
@@ -33,10 +37,10 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(descriptor)
         temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
+        yield temporary
+        with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; a result is for everybody
         temporary.replace(path)
@@ -45,6 +49,12 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write bytes completely or not at all; see `written_atomically`."""
+    with written_atomically(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
-from multum.core import UserError, invalid, write_bytes_atomic
+from multum.core import UserError, invalid, written_atomically
 from multum.core.files import to_json_text
 
 HEADER_KEY = "multum"
@@ -39,7 +39,8 @@ def write_tensor_file(
 
     Args:
         path: Where to; an existing file is replaced.
-        tensors: By name; two names may share memory, each gets a copy in the file.
+        tensors: By name; two names may share memory, each gets a copy in the file. Nothing else is copied: a
+            checkpoint takes no memory of its own.
         header: Plain values that JSON can hold; no key `schema`.
         schema: Name and version of what the file is.
 
@@ -47,8 +48,23 @@ def write_tensor_file(
         UserError: The header has no JSON form, or the file cannot be written.
     """
     text = to_json_text({"schema": schema, **header}, name=f"header of {path.name}")
-    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_bytes_atomic(path, save(own, metadata={HEADER_KEY: text}))
+    seen: set[int] = set()
+    own: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        storage = plain.untyped_storage().data_ptr()
+        own[name] = plain.clone() if storage in seen or not _is_whole(plain) else plain
+        seen.add(storage)
+    with written_atomically(path) as temporary:
+        try:
+            save_file(own, temporary, metadata={HEADER_KEY: text})
+        except SafetensorError as problem:
+            raise UserError(f"{path} could not be written: {problem}") from problem
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Whether nothing else lies in its storage."""
+    return tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
 
 
 def read_tensor_file(path: Path, *, schema: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
