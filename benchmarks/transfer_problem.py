@@ -69,7 +69,7 @@ def build(
         if mode is None:
             replace_classifier(model, "classifier", CLASSES)
         else:
-            adapt(model, mode, example=pictures[:1])
+            adapt(model, mode, example=pictures[:1], lite_start="scale")  # its convolutions are not 0
         for it in model.modules():
             if isinstance(it, nn.BatchNorm2d):  # a lite residual that adds something, norms that do something
                 nn.init.uniform_(it.weight, 0.8, 1.2)

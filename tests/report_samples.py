@@ -19,6 +19,8 @@ from multum.report import (
     SentenceScores,
     TimingRow,
 )
+from multum.report.transfer_results import EpochRow, MemoryStory, StepReading, TransferStory
+from multum.transfer import Judgement, Mistake, TransferResult
 
 FILM = "As a visual treat, the film is almost perfect."
 """The sentence of the paper's Fig. 1."""
@@ -253,6 +255,7 @@ def attention_results() -> AttentionResults:
         ),
         dials=dial_results(),
         generation=generation_results(),
+        transfer=transfer_story(memory=memory_story()),
         notes=("Rounds go in turns, so that noise of the machine hits all alike.", "Nothing was tuned."),
     )
 
@@ -346,6 +349,114 @@ def row_lives(num_prompt_tokens: int, num_tokens: int) -> tuple[RowLife, ...]:
         )
         lives.append(RowLife(position=position, first_step=first, last_step=last))
     return tuple(lives)
+
+
+def transfer_story(
+    num_classes: int = 6,
+    *,
+    num_epochs: int = 5,
+    memory: MemoryStory | None = None,
+    has_validation: bool = True,
+) -> TransferStory:
+    """A training that gets better, and takes every class for its neighbour now and then."""
+    classes = tuple(f"kind of bird <{number}>" for number in range(1, num_classes + 1))
+    confusion = tuple(
+        tuple(
+            20 - row % 3 if row == column else 1 + row % 3 if column == (row + 1) % num_classes else 0
+            for column in range(num_classes)
+        )
+        for row in range(num_classes)
+    )
+    num_known, num_pictures = sum(confusion[row][row] for row in range(num_classes)), sum(map(sum, confusion))
+    mistakes = tuple(
+        Mistake(
+            picture=f"{classes[row]}/{number}.jpg",
+            is_class=classes[row],
+            taken_for=classes[(row + 1) % num_classes],
+            confidence=0.95 - 0.02 * row,
+        )
+        for row in range(min(num_classes, 30))
+        for number in range(1 + row % 3)
+    )
+    test = Judgement(
+        accuracy=num_known / num_pictures,
+        loss=0.4,
+        classes=classes,
+        class_accuracy={
+            name: row[place] / sum(row)
+            for place, (name, row) in enumerate(zip(classes, confusion, strict=True))
+        },
+        confusion=confusion,
+        mistakes=mistakes,
+    )
+    epochs = tuple(
+        EpochRow(
+            epoch=epoch,
+            loss=2.0 / epoch,
+            validation_accuracy=1 - 0.6 / epoch if has_validation else None,
+            validation_loss=1.8 / epoch if has_validation else None,
+        )
+        for epoch in range(1, num_epochs + 1)
+    )
+    result = TransferResult(
+        backbone="sample-net",
+        mode="lite+bias",
+        side=96,
+        classes=classes,
+        num_train=10 * num_classes,
+        num_validation=4 * num_classes if has_validation else 0,
+        num_trained=670_000,
+        num_frozen=3_350_000,
+        num_epochs=num_epochs,
+        best_epoch=num_epochs,
+        stopped_early=False,
+        validation_accuracy=epochs[-1].validation_accuracy,
+        test=test,
+        stock_layers=("stem.pad: SamePadding",),
+        fingerprint="0123",
+        skipped=("notes.txt: no picture, by its name",),
+    )
+    return TransferStory(result=result, epochs=epochs, memory=memory, adapted_bytes=2_700_000, seconds=31.4)
+
+
+def memory_story(*, is_measured: bool = True) -> MemoryStory:
+    """A step in a quarter of the memory."""
+    return MemoryStory(
+        step="8 pictures of 96 x 96 pixels, Adam",
+        ours=step_reading("lite+bias", 3_500_000, 5_400_000, 20_000_000 if is_measured else None),
+        stock=step_reading(
+            "full fine-tuning of stock layers", 118_000_000, 27_000_000, 125_000_000 if is_measured else None
+        ),
+    )
+
+
+def step_reading(name: str, kept: int, optimizer: int, grown: int | None) -> StepReading:
+    """A step whose activations rise to what is kept, and fall."""
+    resident = 16_000_000 + optimizer
+    heights = [kept * step // 50 for step in (*range(50), *range(50, -1, -1))]
+    return StepReading(
+        name=name,
+        weight_bytes=16_000_000,
+        kept_bytes=kept,
+        gradient_bytes=optimizer // 2,
+        optimizer_bytes=optimizer,
+        workspace_bytes=7_000,
+        predicted_bytes=resident + kept,
+        resident_bytes=resident,
+        measured_growth_bytes=grown,
+        timeline=tuple(
+            Moment(
+                step=step,
+                phase="forward" if step < 50 else "backward",
+                layer="blocks.0",
+                operation="aten.convolution",
+                live_bytes=resident + height,
+                activation_bytes=height,
+                optimizer_bytes=optimizer,
+            )
+            for step, height in enumerate(heights)
+        ),
+    )
 
 
 def retrieval_row(schedule: str, keep_ratio: float, reduction: float, recall: float) -> RetrievalRow:

@@ -136,6 +136,12 @@ ENVIRONMENTS = {
             packages=("turboquant", "transformers"),
         ),
         PeerEnvironment(
+            name="peft",
+            about="peft's LoRA, for training in little memory",
+            requirements=("peft==0.21.2",),
+            packages=("transformers", "peft"),
+        ),
+        PeerEnvironment(
             name="llama_cpp",
             about="llama.cpp, compiled on this machine (takes ten minutes or more)",
             requirements=("llama-cpp-python==0.3.36",),

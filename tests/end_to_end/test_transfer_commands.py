@@ -24,7 +24,16 @@ def test_digits_are_trained_shown_again_and_judged(
     assert "pictures known" in told.out
     assert "training: 6 of 6" in told.err
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"run.json", "metrics.jsonl", "adapted.safetensors"}
+    assert names == {"run.json", "metrics.jsonl", "adapted.safetensors", "report.html"}
+    page = tmp_path / "run" / "report.html"
+    drawn = page.read_bytes()
+    assert str(tmp_path) not in drawn.decode().split("Where it ran.")[0], (
+        "a page names no folder of this machine"
+    )
+    page.unlink()
+    assert main(["transfer", "report", run]) == 0
+    assert page.read_bytes() == drawn
+    capsys.readouterr()
     assert main(words) == 2
     assert "holds a finished run" in capsys.readouterr().err
     assert main([*words, "--resume", "--json"]) == 0
@@ -46,6 +55,7 @@ def test_a_recipe_gives_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "nowhere"], "picture folder must be an existing folder"),
         (["train", "digits", "--backbone", "vgg"], "backbone must be one of efficientnet-lite0"),
         (["train", "digits", "--micro-batch", "9"], "micro_batch must be at most batch_size, 8; got 9"),
+        (["report", "nowhere"], "run must be a folder with run.json in it"),
         (["evaluate", "nowhere", "digits"], "run must be a folder with run.json in it"),
     ],
 )

@@ -44,7 +44,7 @@ def adapted_net(net: str, mode: Mode) -> nn.Module:
     blocks = ["1", "2"] if net == "every_layer" else None
     if net == "resnet":
         blocks = ["blocks.0", "blocks.2", "blocks.7"]
-    adapt(model, mode, example=PICTURES, num_classes=3, blocks=blocks)
+    adapt(model, mode, example=PICTURES, num_classes=3, blocks=blocks, lite_start="scale")
     return speak(model)
 
 

@@ -45,6 +45,7 @@ SMALL = BertConfig(
         ({"num_rounds": 4}, "num_rounds must be at least 5; got 4"),
         ({"num_prompt_passages": -1}, "num_prompt_passages must be at least 0; got -1"),
         ({"num_new_tokens": 1}, "num_new_tokens must be at least 2; got 1"),
+        ({"num_training_epochs": -1}, "num_training_epochs must be at least 0; got -1"),
         ({"num_threads": 0}, "num_threads must be at least 1; got 0"),
     ],
 )

@@ -36,6 +36,7 @@ def test_the_page_has_its_sections_in_order() -> None:
         "Time on this machine",
         "Short sentences: what pruning costs",
         "A cache that shrinks while the model writes",
+        "Training in little memory",
         "How this was measured",
     ]
     places = [html.index(f">{title}</h2>") for title in titles]
@@ -44,10 +45,13 @@ def test_the_page_has_its_sections_in_order() -> None:
 
 
 def test_what_was_not_measured_has_no_section() -> None:
-    bare = dataclasses.replace(attention_results(), dials=None, generation=None)
+    bare = dataclasses.replace(attention_results(), dials=None, generation=None, transfer=None)
     html = attention_page(bare).to_html()
     assert "Heads, values and bits" not in html
     assert "A cache that shrinks" not in html
+    assert "Training in little memory" not in html
+    wished = dataclasses.replace(bare, transfer_note="Nothing was trained: pip install the weights.")
+    assert "pip install the weights" in attention_page(wished).to_html()
 
 
 def test_the_words_that_are_left_are_counted() -> None:

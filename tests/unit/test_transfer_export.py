@@ -18,7 +18,7 @@ OTHERS = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(4))
 
 
 def adapted_net(model: nn.Module) -> nn.Module:
-    adapt(model, "lite+bias", example=PICTURE, num_classes=3)
+    adapt(model, "lite+bias", example=PICTURE, num_classes=3, lite_start="scale")
     for module in model.modules():
         if isinstance(module, LiteResidual):
             settle_norms(module)

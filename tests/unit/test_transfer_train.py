@@ -162,13 +162,14 @@ def test_the_average_follows_the_formula_and_is_what_is_judged_and_kept(
     training = training_of(config, tmp_path)
     name = "classifier.bias"
     expected, values = training.parameters[name].detach().clone(), []
-    step = training.optimizer.step
+    optimizer = training.optimizers["optimizer"]
+    step = optimizer.step
 
     def watched() -> None:
         step()
         values.append(training.parameters[name].detach().clone())
 
-    training.optimizer.step = watched  # type: ignore[method-assign, assignment]
+    optimizer.step = watched  # type: ignore[method-assign, assignment]
     training.run()
     for number, value in enumerate(values, 1):
         kept = min(0.5, (1 + number) / (10 + number))

@@ -85,10 +85,58 @@ def _transfer_train() -> AnyVerb:
     return TRAIN
 
 
+def _transfer_plan() -> AnyVerb:
+    from multum.cli.transfer_plan import PLAN
+
+    return PLAN
+
+
+def _transfer_pretrain_lite() -> AnyVerb:
+    from multum.cli.transfer_pretrain import PRETRAIN_LITE
+
+    return PRETRAIN_LITE
+
+
+def _transfer_report() -> AnyVerb:
+    from multum.cli.transfer import REPORT
+
+    return REPORT
+
+
 def _transfer_evaluate() -> AnyVerb:
     from multum.cli.transfer import EVALUATE
 
     return EVALUATE
+
+
+def _transfer_predict() -> AnyVerb:
+    from multum.cli.transfer_use import PREDICT
+
+    return PREDICT
+
+
+def _transfer_add_classes() -> AnyVerb:
+    from multum.cli.transfer_use import ADD_CLASSES
+
+    return ADD_CLASSES
+
+
+def _transfer_delta() -> AnyVerb:
+    from multum.cli.transfer_use import DELTA
+
+    return DELTA
+
+
+def _transfer_merge() -> AnyVerb:
+    from multum.cli.transfer_use import MERGE
+
+    return MERGE
+
+
+def _transfer_export() -> AnyVerb:
+    from multum.cli.transfer_use import EXPORT
+
+    return EXPORT
 
 
 def _kernels() -> AnyVerb:
@@ -170,9 +218,49 @@ COMMANDS = (
         load=_transfer_train,
     ),
     Command(
+        words=("transfer", "plan"),
+        summary="Plan a training in so many megabytes, before it is begun.",
+        load=_transfer_plan,
+    ),
+    Command(
+        words=("transfer", "pretrain-lite"),
+        summary="Let lite residuals learn from many pictures once, for tasks to come.",
+        load=_transfer_pretrain_lite,
+    ),
+    Command(
+        words=("transfer", "report"),
+        summary="Draw a training's report again: curves, confusion, mistakes to look at.",
+        load=_transfer_report,
+    ),
+    Command(
         words=("transfer", "evaluate"),
         summary="Judge a trained network on pictures that it has not learned from.",
         load=_transfer_evaluate,
+    ),
+    Command(
+        words=("transfer", "predict"),
+        summary="Tell what a trained network takes pictures for, and how sure it is.",
+        load=_transfer_predict,
+    ),
+    Command(
+        words=("transfer", "add-classes"),
+        summary="Teach a trained network more classes, without training and without forgetting.",
+        load=_transfer_add_classes,
+    ),
+    Command(
+        words=("transfer", "delta"),
+        summary="Show what a training changed, and write it in fewer bytes.",
+        load=_transfer_delta,
+    ),
+    Command(
+        words=("transfer", "merge"),
+        summary="Fold the norms of a trained network, and write its weights.",
+        load=_transfer_merge,
+    ),
+    Command(
+        words=("transfer", "export"),
+        summary="Write a trained network for other programs: torch.export or ONNX.",
+        load=_transfer_export,
     ),
     Command(
         words=("kernels",),

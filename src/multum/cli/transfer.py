@@ -1,4 +1,4 @@
-"""`multum transfer train DATA` and `multum transfer evaluate RUN DATA`: a network learns classes of the user's own."""
+"""`multum transfer train DATA`, `report RUN` and `evaluate RUN DATA`: a network learns classes of the user's own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from multum.cli.verb import Outcome, RunFolder, RunVerb, Verb
 from multum.core.config import to_dict
+from multum.core.errors import MissingExtraError
+from multum.core.progress import say
+from multum.report.transfer_run import TransferReportConfig, write_transfer_report
 from multum.transfer import (
     EvaluateTransferConfig,
     Judgement,
@@ -24,7 +27,16 @@ MOST_MISTAKES = 5
 
 def _train(config: TransferConfig, folder: RunFolder) -> Outcome:
     result = train_transfer(config, folder.out, resume=folder.resume, overwrite=folder.overwrite)
+    try:
+        say(f"the report: {write_transfer_report(folder.out)}")
+    except MissingExtraError as missing:  # the training is done and kept all the same
+        say(f"no report: {missing}")
     return Outcome(result=to_dict(result), text=trained_text(result, folder.out))
+
+
+def _report(config: TransferReportConfig) -> Outcome:
+    report = write_transfer_report(config.run)
+    return Outcome(result={"report": str(report)}, text=f"report: {report}")
 
 
 def _evaluate(config: EvaluateTransferConfig) -> Outcome:
@@ -91,4 +103,5 @@ def _taken_for(place: int, counts: Sequence[int], classes: Sequence[str]) -> str
 
 
 TRAIN = RunVerb(options=TransferConfig, execute=_train, out=Path("runs/transfer"), recipes="transfer")
+REPORT = Verb(options=TransferReportConfig, execute=_report)
 EVALUATE = Verb(options=EvaluateTransferConfig, execute=_evaluate)

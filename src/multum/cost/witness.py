@@ -107,6 +107,21 @@ def growth_of(call: Callable[[], object], *, device: str | torch.device = "cpu")
 
 
 @contextmanager
+def counted_growth() -> Iterator[Callable[[], int | None]]:
+    """Let the system count by how much the process grows, which costs nothing while it runs.
+
+    Yields:
+        What tells the growth since the block began, at its most; None where the system does not count.
+    """
+    gc.collect()
+    if not _STATUS.exists() or not _forget_peak():
+        yield lambda: None
+        return
+    before = _memory_of_process("VmRSS")
+    yield lambda: _memory_of_process("VmHWM") - before
+
+
+@contextmanager
 def _sampling() -> Iterator[Callable[[], int]]:
     """Look at the memory of the process again and again, from another thread; yields what tells the most seen."""
     seen, done = [_memory_of_process("VmRSS")], threading.Event()

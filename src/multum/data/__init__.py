@@ -24,7 +24,7 @@ from multum.data.image_transforms import (
 from multum.data.models import MINILM_REQUIREMENT, SMOLLM2_REQUIREMENT, minilm_folder, smollm2_file
 from multum.data.pairs import MAX_SCORE, SentencePair, load_sentence_pairs
 from multum.data.passages import PROVENANCE, Passage, load_passages
-from multum.data.picture_file import check_picture, read_picture
+from multum.data.picture_file import check_picture, picture_size, read_picture
 from multum.data.seeded_generator import seeded_generator
 from multum.data.sst2 import SST2_NUM_SENTENCES, SST2_SOURCE, LabelledSentence, read_sst2
 from multum.data.stsb import STSB_NUM_PAIRS, STSB_SOURCE, Split, read_stsb
@@ -68,6 +68,7 @@ __all__ = [
     "minilm_folder",
     "normalize",
     "person_of",
+    "picture_size",
     "random_resized_crop",
     "read_caltech",
     "read_clothing",

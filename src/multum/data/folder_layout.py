@@ -46,7 +46,9 @@ def find_parts(folder: Path) -> tuple[dict[str, Path], list[str]]:
     return {part: parts[part] for part in dict.fromkeys(PART_NAMES.values()) if part in parts}, notes
 
 
-def settle_classes(folder: Path, inside: dict[str, Entries], wanted: Sequence[str] | None) -> tuple[str, ...]:
+def settle_classes(
+    folder: Path, inside: dict[str, Entries], wanted: Sequence[str] | None, least: int = 2
+) -> tuple[str, ...]:
     """Settle what the classes are; those of `train/` where there are parts."""
     found = [place.name for place in inside["train" if "train" in inside else ""].folders]
     if not found:
@@ -61,6 +63,7 @@ def settle_classes(folder: Path, inside: dict[str, Entries], wanted: Sequence[st
     for name in names:
         if name not in found:
             raise invalid("class", f"a sub-folder of {folder}", name, did_you_mean(name, found))
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise invalid(f"classes of {folder}", "two or more, each once", list(names), LAYOUT)
+    if len(names) < least or len(set(names)) < len(names):
+        number = "two" if least == 2 else str(least)
+        raise invalid(f"classes of {folder}", f"{number} or more, each once", list(names), LAYOUT)
     return names

@@ -50,7 +50,11 @@ class ImageFolder:
 
 
 def read_image_folder(
-    folder: Path, *, skip_broken: bool = False, classes: Sequence[str] | None = None
+    folder: Path,
+    *,
+    skip_broken: bool = False,
+    classes: Sequence[str] | None = None,
+    least_classes: int = 2,
 ) -> ImageFolder:
     """List the pictures of a folder, and look at the header of each.
 
@@ -61,12 +65,13 @@ def read_image_folder(
             sub-folder for each class.
         skip_broken: Whether broken files are left out, and listed, instead of ending it.
         classes: Only these sub-folders, in this order; None takes all.
+        least_classes: Refuse fewer: a network that learns needs two to tell apart, one that is added to a single one.
 
     Returns:
         The pictures, at least two of each class (one, where the folder itself says what is for testing).
 
     Raises:
-        UserError: No such folder; no classes in it, or one alone; a class without pictures, or with one alone; a class
+        UserError: No such folder; no classes in it, or too few; a class without pictures, or with one alone; a class
             to test on that is not in `train/`; a broken file.
 
     Example:
@@ -84,7 +89,7 @@ def read_image_folder(
         raise invalid("picture folder", "an existing folder", str(folder), LAYOUT)
     parts, notes = find_parts(folder)
     inside = {part: visible_entries(place, folder) for part, place in parts.items()}
-    names = settle_classes(folder, inside, classes)
+    names = settle_classes(folder, inside, classes, least_classes)
     pictures: list[tuple[Path, int, str]] = []
     broken: list[UserError] = []
     for part, entries in inside.items():

@@ -82,6 +82,13 @@ def check_picture(path: Path) -> None:
         pass
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, by the header alone; errors as those of `check_picture`."""
+    with _opened(path) as image:
+        width, height = image.size
+        return int(width), int(height)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator["Image"]:
     """Open a file and check what its header says; whatever goes wrong inside the block is told as one sentence.

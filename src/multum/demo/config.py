@@ -44,6 +44,9 @@ class DemoConfig:
     num_new_tokens: int = 96
     """How many tokens it writes; at least 2."""
 
+    num_training_epochs: int = 7
+    """How often a network sees the digits that it learns in little memory; 0 leaves the training out."""
+
     num_threads: int = 1
     """Threads that torch computes with; at least 1."""
 
@@ -59,6 +62,7 @@ class DemoConfig:
             ("num_rounds", 5),
             ("num_prompt_passages", 0),
             ("num_new_tokens", 2),
+            ("num_training_epochs", 0),
             ("num_threads", 1),
         ):
             if getattr(self, name) < least:

@@ -32,6 +32,7 @@ from multum.demo.dials import measure_dials
 from multum.demo.generation import measure_generation, write_prompt
 from multum.demo.retrieval import by_value_name, measure_pairs, measure_retrieval
 from multum.demo.timing import measure_costs, measure_times
+from multum.demo.transfer import demo_training, measure_transfer, missing_weights
 from multum.report import (
     AttentionResults,
     DialResults,
@@ -40,10 +41,13 @@ from multum.report import (
     SentenceScores,
     attention_page,
 )
+from multum.report.transfer_section import tell_memory, tell_training
 
 PAPER_SENTENCE = "As a visual treat, the film is almost perfect."
 """The sentence of the paper's Fig. 1."""
 REPORT_FILE = "report.html"
+TRANSFER_FOLDER = "transfer"
+"""The training's own run folder, inside the demo's."""
 GENERATION_ROUNDS = 2
 SEED = 0
 
@@ -80,6 +84,7 @@ def run_demo(
                 "model": to_dict(_facts(encoder, model_folder)),
                 **_measure_passages(run, config, encoder),
                 "generation": run.stage("generation", partial(_generation, config)),
+                **run.stage("transfer", partial(_transfer, config, run.path(TRANSFER_FOLDER), overwrite)),
                 "sentences": [
                     run.stage(f"pairs-{number}", partial(_scores, encoder, name, them, config))
                     for number, (name, them) in enumerate(pairs.items())
@@ -91,6 +96,7 @@ def run_demo(
         report = attention_page(results, source).write(run.path(REPORT_FILE))
         if not run.finished:
             run.finish(to_dict(results))
+        _say_training(results)
         say(f"the report: {report}")
         return {"report": str(report), **to_dict(results)}
 
@@ -214,6 +220,26 @@ def _generation(config: DemoConfig) -> dict[str, object] | None:
     return to_dict(results)
 
 
+def _transfer(config: DemoConfig, folder: Path, overwrite: bool) -> dict[str, object]:
+    """A network that learns digits; a sentence in its place where its weights or the digits are not there."""
+    if config.num_training_epochs == 0:
+        return {"transfer": None}
+    training = demo_training(config.num_training_epochs, config.num_threads)
+    try:
+        return {"transfer": to_dict(measure_transfer(training, folder, overwrite=overwrite))}
+    except MissingExtraError as missing:
+        say(f"no training: {missing}")
+        return {"transfer": None, "transfer_note": missing_weights(missing)}
+
+
+def _say_training(results: AttentionResults) -> None:
+    if results.transfer is None:
+        return
+    say(tell_training(results.transfer))
+    if results.transfer.memory is not None:
+        say(tell_memory(results.transfer.memory))
+
+
 def _costs(encoder: SentenceEncoder, texts: Sequence[str], config: DemoConfig) -> dict[str, object]:
     schedule = embedding_schedule(_num_layers(encoder), config.shown_keep_ratio)
     before, after, note = measure_costs(encoder, texts, schedule, config.num_threads)
@@ -243,6 +269,8 @@ def _notes(config: DemoConfig) -> list[str]:
         notes.append(
             "No text was generated; --num-prompt-passages says how much a language model reads first."
         )
+    if config.num_training_epochs == 0:
+        notes.append("No network was trained; --num-training-epochs says how often it sees its pictures.")
     if config.data is None:
         notes.append("STS-B was not measured; give its folder with --data.")
     return notes

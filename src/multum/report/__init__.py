@@ -32,19 +32,27 @@ from multum.report.generation_results import Continuation, GenerationResults
 from multum.report.generation_section import generation_section
 from multum.report.markup import Html
 from multum.report.page import Page
+from multum.report.picture_grid import Thumbnail, picture_data, picture_grid
 from multum.report.plots import bar_plot, line_plot, scatter_plot
 from multum.report.sparse_plots import RowLife, cache_rows, head_map, layer_columns, life_map
 from multum.report.tables import bar_cell, comparison_table, table
 from multum.report.token_map import token_map
+from multum.report.transfer_page import transfer_page
+from multum.report.transfer_plots import confusion_map, training_curves
+from multum.report.transfer_results import EpochRow, MemoryStory, StepReading, TransferStory
+from multum.report.transfer_run import TransferReportConfig, write_transfer_report
+from multum.report.transfer_section import training_section
 
 __all__ = [
     "AttentionResults",
     "Continuation",
     "DialResults",
     "DialRow",
+    "EpochRow",
     "FadingPicture",
     "GenerationResults",
     "Html",
+    "MemoryStory",
     "ModelFacts",
     "Page",
     "RetrievalRow",
@@ -52,13 +60,18 @@ __all__ = [
     "Section",
     "SentenceRow",
     "SentenceScores",
+    "StepReading",
+    "Thumbnail",
     "TimingRow",
+    "TransferReportConfig",
+    "TransferStory",
     "alone",
     "attention_page",
     "bar_cell",
     "bar_plot",
     "cache_rows",
     "comparison_table",
+    "confusion_map",
     "cost_page",
     "definitions",
     "details",
@@ -75,6 +88,8 @@ __all__ = [
     "new_figure",
     "notes",
     "paragraph",
+    "picture_data",
+    "picture_grid",
     "plot",
     "scatter_plot",
     "section",
@@ -82,4 +97,8 @@ __all__ = [
     "subsection",
     "table",
     "token_map",
+    "training_curves",
+    "training_section",
+    "transfer_page",
+    "write_transfer_report",
 ]

@@ -48,6 +48,7 @@ from multum.report.page import Page
 from multum.report.plots import bar_plot, scatter_plot
 from multum.report.tables import comparison_table, table
 from multum.report.token_map import token_map
+from multum.report.transfer_section import missing_training_section, training_section
 
 
 def attention_page(results: AttentionResults, provenance: Mapping[str, object] | None = None) -> Page:
@@ -77,6 +78,7 @@ def attention_page(results: AttentionResults, provenance: Mapping[str, object] |
         time_section(results),
         sentence_section(results),
         *generation,
+        *_training_sections(results),
         method_section(results, provenance),
     )
 
@@ -88,6 +90,13 @@ def _generation_sections(generation: GenerationResults) -> list[Html]:
         what = f"reading that prompt and writing {plural(generation.accelerator.iterations, 'token')}"
         sections.append(accelerator_section(generation.accelerator, what))
     return sections
+
+
+def _training_sections(results: AttentionResults) -> list[Html]:
+    """What a network learned in little memory, or why it did not."""
+    if results.transfer is not None:
+        return [training_section(results.transfer)]
+    return [missing_training_section(results.transfer_note)] if results.transfer_note else []
 
 
 def headline(results: AttentionResults) -> list[tuple[str, str, str]]:

@@ -11,6 +11,7 @@ from multum.core.errors import UserError, invalid
 from multum.cost.result import Cost
 from multum.report.dial_results import DialResults
 from multum.report.generation_results import GenerationResults
+from multum.report.transfer_results import TransferStory
 from multum.report.words import check_words
 
 
@@ -214,6 +215,12 @@ class AttentionResults:
 
     generation: GenerationResults | None = None
     """A generation with its cache shrinking; None when there was no language model."""
+
+    transfer: TransferStory | None = None
+    """A network that learned in little memory; None when there was none to train."""
+
+    transfer_note: str = ""
+    """Why nothing was trained and how to change that, where something should have been; else empty."""
 
     shown_schedule: str = ""
     """Name of the retrieval row whose schedule the cost and the times were measured with; empty when none was."""

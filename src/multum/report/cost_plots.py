@@ -19,7 +19,7 @@ NUM_KINDS_NAMED = 5
 """Types of module that get a colour of their own in the profile; the rest share one."""
 
 
-def memory_timeline(cost: Cost) -> "matplotlib.figure.Figure":
+def memory_timeline(cost: Cost, *, full_bytes: int | None = None) -> "matplotlib.figure.Figure":
     """Draw what is alive in memory while the operations of one pass run.
 
     The areas are stacked: weights, buffers and inputs at the bottom, then optimizer state, gradients, and the
@@ -27,6 +27,7 @@ def memory_timeline(cost: Cost) -> "matplotlib.figure.Figure":
 
     Args:
         cost: A reading with a timeline.
+        full_bytes: The amount that fills the height, so that two drawings can be compared; its own peak when left out.
 
     Returns:
         The figure.
@@ -37,7 +38,7 @@ def memory_timeline(cost: Cost) -> "matplotlib.figure.Figure":
     moments = cost.timeline
     if not moments:
         raise invalid("cost.timeline", "measured", moments, "measure(...) fills it")
-    unit_bytes, unit = _byte_unit(max(moment.live_bytes for moment in moments))
+    unit_bytes, unit = _byte_unit(full_bytes or max(moment.live_bytes for moment in moments))
     parts = {name: values for name, values in _parts(moments).items() if any(values)}
     colours = dict(zip(_parts(moments), (SERIES[5], SERIES[2], SERIES[1], SERIES[0]), strict=True))
     figure, axes = new_figure(330)
@@ -53,7 +54,7 @@ def memory_timeline(cost: Cost) -> "matplotlib.figure.Figure":
         )
         axes.set_xlim(moments[0].step, max(moments[-1].step, moments[0].step + 1))
         axes.margins(y=0.16)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=0, top=1.16 * full_bytes / unit_bytes if full_bytes else None)
         _mark_phases(axes, moments)
         _mark_peak(axes, moments, unit_bytes)
         label_axes(axes, "operations, in order", f"alive, {unit}")

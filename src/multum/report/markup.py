@@ -16,7 +16,7 @@ from html import escape as _escape
 
 from multum.core.errors import UserError, wrong_type
 
-VOID_TAGS = frozenset({"br", "hr", "col", "input", "wbr"})
+VOID_TAGS = frozenset({"br", "hr", "col", "img", "input", "wbr"})
 """Elements that have no end tag."""
 
 

@@ -62,8 +62,8 @@ def head_map(heads_by_layer: Sequence[Sequence[int]], num_heads: int) -> "matplo
     ]
     figure, axes = new_figure(90 + 14 * num_heads)
     with drawing_style():
-        _add_boxes(axes, (_cell(*place) for place in pruned), colour=GRID, alpha=0.45)
-        _add_boxes(axes, (_cell(*place) for place in computed), colour=series_colour(0))
+        add_boxes(axes, (_cell(*place) for place in pruned), colour=GRID, alpha=0.45)
+        add_boxes(axes, (_cell(*place) for place in computed), colour=series_colour(0))
         axes.set_xlim(0.4, len(heads_by_layer) + 0.6)
         axes.set_ylim(num_heads - 0.4, -0.6)
         axes.grid(visible=False)
@@ -176,8 +176,8 @@ def life_map(lives: Sequence[RowLife], num_steps: int, num_prompt_tokens: int) -
     figure, axes = new_figure(380.0)
     with drawing_style():
         possible = _possible_boxes(longest, num_steps, num_prompt_tokens)
-        _add_boxes(axes, possible, colour=GRID, alpha=0.6, label="pruned")
-        _add_boxes(axes, _life_boxes(lives), colour=series_colour(0), label="in the cache")
+        add_boxes(axes, possible, colour=GRID, alpha=0.6, label="pruned")
+        add_boxes(axes, _life_boxes(lives), colour=series_colour(0), label="in the cache")
         name, dashes = "end of the prompt", (0, (4, 3))
         axes.axhline(num_prompt_tokens, label=name, color=INK, linewidth=1.0, linestyle=dashes)
         axes.set_xlim(0, num_steps + 1)
@@ -217,10 +217,18 @@ def _cell(layer: int, head: int) -> Box:
     return layer - 0.42, head - 0.42, layer + 0.42, head + 0.42
 
 
-def _add_boxes(
-    axes: "matplotlib.axes.Axes", boxes: Iterable[Box], *, colour: str, alpha: float = 1.0, label: str = ""
+def add_boxes(
+    axes: "matplotlib.axes.Axes", boxes: Iterable[Box], *, colour: str, alpha: Number = 1.0, label: str = ""
 ) -> None:
-    """Fill rectangles as one path."""
+    """Fill rectangles as one path.
+
+    Args:
+        axes: Where.
+        boxes: The rectangles; with none nothing is drawn.
+        colour: Their mark (`multum.report.palette`).
+        alpha: Their opacity, in [0, 1].
+        label: Their name in a legend; empty for none.
+    """
     path, patches = (
         require_module("matplotlib.path", "report"),
         require_module("matplotlib.patches", "report"),

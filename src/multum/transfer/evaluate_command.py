@@ -9,16 +9,11 @@ from multum.core import check_fields, invalid
 from multum.data import split_images
 from multum.transfer.delta import load_delta
 from multum.transfer.delta_apply import apply_delta
-from multum.transfer.train_command import (
-    ADAPTED_FILE,
-    Network,
-    fresh_backbone,
-    judge_part,
-    read_run,
-)
-from multum.transfer.train_config import DataWish, TransferConfig
+from multum.transfer.train_command import Network, fresh_backbone, judge_part
+from multum.transfer.train_config import DataWish
 from multum.transfer.train_data import Pictures, read_pictures
-from multum.transfer.train_result import Judgement, TransferResult
+from multum.transfer.train_result import Judgement
+from multum.transfer.trained_run import TrainedRun, read_trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +25,7 @@ class EvaluateTransferConfig:
     """
 
     run: Path
-    """Folder of a finished run of `multum transfer train`."""
+    """Folder of a finished run of `multum transfer train` or `multum transfer add-classes`."""
 
     data: DataWish
     """Folder of pictures, or the word digits. Of the run's own pictures only the test part counts. Of others the test
@@ -59,20 +54,23 @@ def evaluate_transfer(config: EvaluateTransferConfig) -> Judgement:
             classes that the run does not know.
     """
     torch.set_num_threads(config.num_threads)
-    trained, result = read_run(config.run)
-    wish = replace(trained, data=config.data, skip_broken=config.skip_broken)
+    run = read_trained(config.run)
+    wish = replace(run.config, data=config.data, skip_broken=config.skip_broken)
     backbone = fresh_backbone(wish)
-    pictures = read_pictures(wish, result.side, backbone.scaling)
-    samples = _to_judge_by(wish, pictures, result)
-    adapted = apply_delta(backbone, load_delta(config.run / ADAPTED_FILE))
-    network = Network(model=backbone.eval(), adapted=adapted, side=result.side)
-    return judge_part(network, _in_order_of(result.classes, pictures), samples, wish.batch_size)
+    pictures = read_pictures(wish, run.side, backbone.scaling, least_classes=1)
+    samples = _to_judge_by(run, pictures)
+    adapted = apply_delta(backbone, load_delta(run.adapted_file))
+    network = Network(model=backbone.eval(), adapted=adapted, side=run.side)
+    return judge_part(network, _in_order_of(run.classes, pictures), samples, wish.batch_size)
 
 
-def _to_judge_by(wish: TransferConfig, pictures: Pictures, result: TransferResult) -> tuple[int, ...]:
+def _to_judge_by(run: TrainedRun, pictures: Pictures) -> tuple[int, ...]:
     folder = pictures.folder
-    if pictures.fingerprint == result.fingerprint:
-        return split_images(folder, validation=wish.validation, test=wish.test, seed=wish.seed).test
+    for learned in run.learned:
+        if learned.fingerprint == pictures.fingerprint:
+            return split_images(
+                folder, validation=learned.validation, test=learned.test, seed=learned.seed
+            ).test
     everything = tuple(range(len(folder)))
     of_test = tuple(index for index in everything if folder.parts and folder.parts[index] == "test")
     return of_test or everything

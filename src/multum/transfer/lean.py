@@ -15,7 +15,7 @@ from torch import nn
 
 from multum.core import invalid
 from multum.transfer.int8_backbone import int8_paths
-from multum.transfer.lean_layers import LEAN
+from multum.transfer.lean_layers import LEAN, LeanConv2d
 from multum.transfer.lean_norms import LeanGroupNorm, LeanLayerNorm
 from multum.transfer.lean_sequence import LeanSequential
 from multum.transfer.norm_functions import KEEPS, Keeps
@@ -34,7 +34,7 @@ class LeanReport:
     """`path: kind` of the layers that stay as they are and keep what torch keeps."""
 
 
-def make_lean(model: nn.Module, norms: Keeps = "exact") -> LeanReport:
+def make_lean(model: nn.Module, norms: Keeps = "exact", *, few_kernels: bool = False) -> LeanReport:
     """Replace layers in place, for good.
 
     Norms of batches become norms by their running statistics, which is another function while training: those of a
@@ -44,6 +44,9 @@ def make_lean(model: nn.Module, norms: Keeps = "exact") -> LeanReport:
         model: Any module.
         norms: What group and layer norms keep of their input, those too that are lean already: all of it, a byte an
             element, or nothing, which leaves a bias in the gradients (`gradient_error`).
+
+        few_kernels: Whether convolutions of single pixels are torch's own products. oneDNN's are faster where torch's
+            library takes a slow path, and make code of about a megabyte for each shape.
 
     Returns:
         Which layers are lean now, and which kinds are not known and stay exact and stock.
@@ -72,6 +75,8 @@ def make_lean(model: nn.Module, norms: Keeps = "exact") -> LeanReport:
             stock.append(f"{path or '(model)'}: {type(module).__name__}")
         if isinstance(module, (LeanGroupNorm, LeanLayerNorm)):
             module.keeps = norms
+        if isinstance(module, LeanConv2d):
+            module.few_kernels = few_kernels
     return LeanReport(lean_layers=tuple(changed), stock_layers=tuple(stock))
 
 
@@ -96,7 +101,8 @@ def make_stock(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) in stock:
             module.__class__ = stock[type(module)]
-            vars(module).pop("keeps", None)
+            for name in ("keeps", "few_kernels"):
+                vars(module).pop(name, None)
 
 
 @contextmanager

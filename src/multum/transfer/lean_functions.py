@@ -5,6 +5,9 @@
 So a layer with a frozen weight keeps nothing that is not there anyway. torch's own layers keep `a` all the same, once
 anything above or below them trains; these do not, and their gradients are the same.
 
+Under torch.compile each is written as plain torch: the compiler sees forward and backward at once, keeps what the
+gradient needs by itself, and may fuse what a function of ours would keep apart.
+
 Shape legend: B batch, C and O channels in and out, H and W pixels; F and G features in and out.
 
 Source: TinyTL (NeurIPS 2020), section 3.1 and Table 1.
@@ -22,7 +25,7 @@ from torch.autograd import Function
 from torch.nn import functional
 
 from multum.ops.fast_linear import fast_linear
-from multum.ops.masked_activation import Bend, masked_activation_, masked_gradient
+from multum.ops.masked_activation import Bend, masked_activation, masked_activation_, masked_gradient
 from multum.ops.masked_activation.op import is_channels_last, laid_out
 
 
@@ -34,6 +37,8 @@ class Geometry:
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
+    few_kernels: bool = False
+    """Whether single pixels are mixed by torch's own product, which makes no code of its own for each shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +81,8 @@ def frozen_conv(
         geometry: Stride, padding, dilation, groups.
         bend: The activation; None: none.
     """
+    if torch.compiler.is_compiling() and bend is not None:  # a compiler sees the activation as an operation
+        return masked_activation(frozen_conv(x, weight, shift_O, geometry), bend)
     result: Tensor = _FrozenConv.apply(x, shift_O, geometry, bend, weight.build, *weight.stored)
     return result
 
@@ -84,6 +91,8 @@ def frozen_linear(
     x: Float[Tensor, "... F"], weight: FrozenWeight, bias_G: Float[Tensor, " G"] | None
 ) -> Float[Tensor, "... G"]:
     """A linear layer with a frozen weight (G, F); its bias may be trained."""
+    if torch.compiler.is_compiling():
+        return functional.linear(x, weight.build(*weight.stored), bias_G)
     result: Tensor = _FrozenLinear.apply(x, bias_G, weight.build, *weight.stored)
     return result
 
@@ -92,6 +101,8 @@ def fixed_norm(
     x: Float[Tensor, "B C ..."], scale_C: Float[Tensor, " C"], shift_C: Float[Tensor, " C"]
 ) -> Float[Tensor, "B C ..."]:
     """A norm with fixed statistics and a frozen scale: x scale + shift; its shift may be trained."""
+    if torch.compiler.is_compiling():
+        return x * _by_channel(scale_C, x) + _by_channel(shift_C, x)
     result: Tensor = _FixedNorm.apply(x, shift_C, scale_C)
     return result
 
@@ -216,7 +227,13 @@ def convolve(x: Tensor, weight: Tensor, shift: Tensor | None, it: Geometry) -> T
     """
     if _is_pointwise(weight, it) and _is_plain(x, weight):
         rows = x.permute(0, 2, 3, 1)
+        if it.few_kernels:
+            return functional.linear(rows, weight.flatten(1), shift).permute(0, 3, 1, 2)
         return fast_linear(rows, weight.flatten(1), shift).permute(0, 3, 1, 2)
+    return _convolution(x, weight, shift, it)
+
+
+def _convolution(x: Tensor, weight: Tensor, shift: Tensor | None, it: Geometry) -> Tensor:
     return torch.convolution(x, weight, shift, it.stride, it.padding, it.dilation, False, (0,), it.groups)
 
 

@@ -30,6 +30,9 @@ from multum.transfer.lean_norms import LeanGroupNorm, LeanLayerNorm
 class LeanConv2d(nn.Conv2d):
     """A convolution that keeps its input only while its weight trains."""
 
+    few_kernels = False
+    """See `Geometry`; `make_lean` sets it."""
+
     def forward(self, x: Tensor) -> Tensor:
         """The same as `nn.Conv2d`'s."""
         weight = self.frozen_weight()
@@ -134,7 +137,13 @@ def can_be_frozen(conv: nn.Conv2d) -> bool:
 def geometry_of(conv: nn.Conv2d) -> Geometry:
     """How a convolution goes over its input."""
     assert not isinstance(conv.padding, str), "asked before"
-    return Geometry(stride=conv.stride, padding=conv.padding, dilation=conv.dilation, groups=conv.groups)
+    return Geometry(
+        stride=conv.stride,
+        padding=conv.padding,
+        dilation=conv.dilation,
+        groups=conv.groups,
+        few_kernels=isinstance(conv, LeanConv2d) and conv.few_kernels,
+    )
 
 
 def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

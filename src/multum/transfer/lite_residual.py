@@ -13,6 +13,7 @@ Source: TinyTL (NeurIPS 2020), section 3.2 and Fig. 2.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -70,11 +71,14 @@ class LiteResidual(nn.Module):
         """The norm behind the mixing of channels; its shift says nothing that the block's own does not."""
         return self.mix[-1]
 
-    def start_silent(self) -> None:
-        """Let the branch add nothing at first, as in the paper: the last norm's scale is 0."""
-        weight = self.last_norm.weight
-        assert isinstance(weight, Tensor), "every norm here has one"
-        nn.init.zeros_(weight)
+    def start_silent(self, by: Literal["scale", "mix"] = "scale") -> None:
+        """Let the branch add nothing at first: the last norm's scale is 0, as in the paper, or the mixing is."""
+        scale, mixing = self.last_norm.weight, self.mix[0].weight
+        assert isinstance(scale, Tensor), "every norm here has one"
+        assert isinstance(mixing, Tensor), "a convolution's"
+        nn.init.constant_(scale, float(by == "mix"))
+        if by == "mix":
+            nn.init.zeros_(mixing)
 
     def forward(self, a_BCHW: Float[Tensor, "B C H W"], size: Sequence[int]) -> Float[Tensor, "B O h w"]:
         """What is to be added to the block's output, which is (h, w) = `size` pixels large."""
@@ -115,7 +119,7 @@ class LitePlace:
     """The smaller side of its input, in pixels."""
 
 
-RESIDUAL_BLOCKS = ("InvertedResidual", "BasicBlock", "Bottleneck", "MBConv")
+RESIDUAL_BLOCKS = ("InvertedResidual", "ResidualBlock", "BasicBlock", "Bottleneck", "MBConv")
 """Kinds of blocks that are found by themselves, by the names that their authors gave them."""
 
 
@@ -186,7 +190,7 @@ def _is_block(module: nn.Module) -> bool:
     if type(module).__name__ not in RESIDUAL_BLOCKS:
         return False
     convs = sum(isinstance(it, nn.Conv2d) for it in module.modules())
-    return convs > 2 or type(module).__name__ == "BasicBlock"  # an inverted residual of two has no expansion
+    return convs > 2 or type(module).__name__ != "InvertedResidual"  # one of two has no expansion
 
 
 def _place(path: str, given: torch.Size, found: torch.Size) -> LitePlace:

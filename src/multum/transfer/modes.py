@@ -22,13 +22,19 @@ from multum.core import invalid
 from multum.transfer.group_norm import to_group_norm
 from multum.transfer.lean import LeanReport, make_lean
 from multum.transfer.lite_residual import LitePlace, LiteResidual, attach_lite, find_places
+from multum.transfer.lite_start import LiteStart, start_lite
 from multum.transfer.norm_functions import Keeps
+from multum.transfer.trained_depth import freeze_below, last_blocks
 
 Mode = Literal["last", "norm+last", "bias", "lite", "lite+bias", "full"]
 """What trains."""
 MODES: Final[tuple[str, ...]] = get_args(Mode)
 Norms = Literal["fixed", "group"]
 """What becomes of batch norms."""
+
+BEST_START: Final[dict[Norms, LiteStart]] = {"fixed": "mix", "group": "scale"}
+"""How lite residuals start where nothing is said. A convolution that is 0 cannot be standardized, as those that feed a
+group norm are."""
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
 """Layers whose weight is a scale and whose bias is a shift."""
@@ -64,28 +70,38 @@ def adapt(
     blocks: Sequence[str] | None = None,
     norms: Norms = "fixed",
     keeps: Keeps = "exact",
+    lite_start: LiteStart | None = None,
+    num_blocks: int | None = None,
+    few_kernels: bool = False,
 ) -> Adapted:
     """Make a network ready to be trained on another task, in place.
 
     Args:
         model: Any network of convolutions with a linear layer at its end.
         mode: What trains.
-        example: Pictures of the size that will be trained on; needed for lite residuals, whose kernels depend on it.
+        example: Pictures of the size that will be trained on; needed for lite residuals, whose kernels depend on it,
+            and which are measured by it where `lite_start` says so.
         num_classes: Classes of the new task: a new last layer is put in, drawn by torch's generator; None: it stays.
         classifier: Path of the last layer; None: the last `nn.Linear` of the network.
         blocks: Paths of the blocks that get a lite residual; None: those that `find_places` finds.
         norms: `fixed`: batch norms keep their statistics. `group`: they become group norms of 8 channels, and weights
             are standardized, as in the paper; another function, so the network has to be trained for it.
         keeps: What group and layer norms keep for backward, see `make_lean`.
+        lite_start: How lite residuals start, see `start_lite`; None: the best one known for the norms.
+        few_kernels: See `make_lean`.
+        num_blocks: So many of the last blocks train, and what follows them; None: all do.
 
     Raises:
-        UserError: A mode that there is not, no linear layer, no example where one is needed, no blocks, or a norm
-            without statistics.
+        UserError: A mode that there is not, no linear layer, no example where one is needed, no blocks, a norm
+            without statistics, or a start that does not go with group norms.
     """
     if mode not in MODES:
         raise invalid("mode", f"one of {', '.join(MODES)}", mode)
     if norms not in get_args(Norms):
         raise invalid("norms", f"one of {', '.join(get_args(Norms))}", norms)
+    start = lite_start or BEST_START[norms]
+    if norms == "group" and start != BEST_START["group"]:
+        raise invalid("lite_start", f"{BEST_START['group']} where norms are of groups", start)
     path = classifier or _last_linear(model)
     if num_classes is not None:
         replace_classifier(model, path, num_classes)
@@ -93,12 +109,16 @@ def adapt(
     if mode in ("lite", "lite+bias"):
         if example is None:
             raise invalid("example", "a batch of pictures, for the size of the lite residuals", None)
-        places = find_places(model, example, blocks)
+        deep = None if num_blocks is None else last_blocks(model, num_blocks)
+        places = tuple(it for it in find_places(model, example, blocks) if deep is None or it.path in deep)
         attach_lite(model, places)
+        start_lite(model, start, example)
     if norms == "group":
         to_group_norm(model)
-    report = make_lean(model, keeps)
+    report = make_lean(model, keeps, few_kernels=few_kernels)
     set_trained(model, mode, path)
+    if num_blocks is not None:
+        freeze_below(model, num_blocks)
     parameters = dict(model.named_parameters())
     trained = tuple(name for name, it in parameters.items() if it.requires_grad)
     num_trained = sum(parameters[name].numel() for name in trained)

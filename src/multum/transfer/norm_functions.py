@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from multum.ops.masked_activation.op import is_channels_last, laid_out
 
@@ -53,6 +54,8 @@ def group_norm(
         eps: Added to variances under the root.
         keeps: Of the input, for backward; nothing at all where only the shift trains.
     """
+    if torch.compiler.is_compiling() and keeps == "exact":  # compilers keep what they need themselves
+        return functional.group_norm(x, num_groups, scale_C, shift_C, eps)
     dense = x if x.is_cpu and is_channels_last(x) else x.contiguous()
     y: Tensor = _SampleNorm.apply(dense, scale_C, shift_C, _Groups(num_groups=num_groups, eps=eps), keeps)
     return y
@@ -68,6 +71,8 @@ def layer_norm(
     keeps: Keeps = "exact",
 ) -> Float[Tensor, "..."]:
     """`torch.nn.functional.layer_norm`, differentiable once, that keeps what `keeps` says; arguments as above."""
+    if torch.compiler.is_compiling() and keeps == "exact":
+        return functional.layer_norm(x, shape, scale_M, shift_M, eps)
     y: Tensor = _SampleNorm.apply(x.contiguous(), scale_M, shift_M, _Rows(shape=shape, eps=eps), keeps)
     return y
 

@@ -27,6 +27,7 @@ from multum.training import (
     restore_checkpoint,
     save_checkpoint,
 )
+from multum.transfer.fused_step import FusedStep
 from multum.transfer.sample_dropout import sample_dropout
 from multum.transfer.train_config import TransferConfig
 from multum.transfer.train_data import TransferData
@@ -55,7 +56,7 @@ class Training:
         self.classifier = model.get_submodule(classifier)
         self.data, self.config = data, config
         self.parameters = {name: it for name, it in model.named_parameters() if it.requires_grad}
-        self.optimizer = make_optimizer(self.parameters, config)
+        self.optimizers = self._make_optimizers()
         self.best = copies(self.parameters)
         self.average = copies(self.parameters) if config.ema else {}
         num_train = len(data.split.train)
@@ -97,6 +98,11 @@ class Training:
             for name, parameter in self.parameters.items():
                 parameter.copy_(self.best[name])
 
+    def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        if self.config.fuse_step:
+            return FusedStep(self.parameters, lambda some: make_optimizer(some, self.config)).optimizers
+        return {"optimizer": make_optimizer(self.parameters, self.config)}
+
     def _batches_left(self) -> Iterator[list[int]]:
         start = self.progress.step
         for epoch in range(start // self.plan.steps_per_epoch, self.plan.num_epochs):
@@ -106,19 +112,21 @@ class Training:
     def _step(self, batch: Sequence[int]) -> None:
         samples = [self.data.split.train[place] for place in batch]
         rate = self.config.rate.at(self.progress.step, num_steps=self.plan.num_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        for parameter in self.parameters.values():
+            parameter.grad = None
         loss = self.gradients(samples, epoch=self.num_epochs)
-        self._check(loss, "loss", self.num_epochs + 1)
-        self.optimizer.step()
+        if not self.config.fuse_step:  # else the step is done
+            self.optimizers["optimizer"].step()
         self.progress.step += 1
         self.progress.loss_sum += loss * len(samples)
         if self.config.ema:
             follow(self.average, self.parameters, self.config.ema, self.progress.step)
 
     def gradients(self, samples: Sequence[int], *, epoch: int) -> float:
-        """Add the gradients of a batch to the parameters', micro-batch by micro-batch.
+        """Add the gradients of a batch to the parameters', micro-batch by micro-batch; or take the step, where fused.
 
         Args:
             samples: Numbers of its pictures.
@@ -126,11 +134,13 @@ class Training:
 
         Returns:
             The loss, the mean over the batch.
+
+        Raises:
+            UserError: A loss that is not finite; nothing has moved then.
         """
-        size = self.config.micro_batch or len(samples)
         total = 0.0
-        for start in range(0, len(samples), size):
-            some = samples[start : start + size]
+        for start in range(0, len(samples), self.config.at_a_time):
+            some = samples[start : start + self.config.at_a_time]
             with sample_dropout(
                 self.classifier, self.config.dropout, some, epoch=epoch, seed=self.config.seed
             ):
@@ -138,6 +148,7 @@ class Training:
             label_B = torch.tensor(self.data.pictures.labels_of(some), device=score_BK.device)
             smoothing = self.config.label_smoothing
             loss = functional.cross_entropy(score_BK, label_B, label_smoothing=smoothing, reduction="sum")
+            self._check(float(loss.detach()), "loss", epoch + 1)
             (loss / len(samples)).backward()
             total += float(loss.detach())
         return total / len(samples)
@@ -162,7 +173,7 @@ class Training:
 
     def _validate(self) -> tuple[float, float]:
         samples = self.data.split.validation
-        score_NK = scores(self.model, self.data.pictures, samples, self.config.batch_size)
+        score_NK = scores(self.model, self.data.pictures, samples, self.config.at_a_time)
         label_N = torch.tensor(self.data.pictures.labels_of(samples))
         loss = float(functional.cross_entropy(score_NK.double(), label_N))
         self._check(loss, "validation loss", self.num_epochs)
@@ -178,7 +189,7 @@ class Training:
         kept = {
             f"{kind}/{name}": it for kind in ("best", "average") for name, it in getattr(self, kind).items()
         }
-        return TrainingState(tensors={**live, **kept}, optimizers={"optimizer": self.optimizer})
+        return TrainingState(tensors={**live, **kept}, optimizers=self.optimizers)
 
     def _save(self) -> None:
         save_checkpoint(self.checkpoint, self._state(), to_dict(self.progress))

@@ -4,25 +4,32 @@ The folder keeps the configuration and the result (`run.json`), a line for each 
 trains a checkpoint, and in the end what the training changed (`adapted.safetensors`): all else is the backbone's own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from multum.backbones import Backbone, make_backbone
 from multum.core import Run, UserError, from_dict, invalid, read_json, say, to_dict
 from multum.core.run import RUN_FILE
 from multum.training import CHECKPOINT_FILE, METRICS_FILE
+from multum.transfer.budget import settle, within
 from multum.transfer.delta import save_delta
+from multum.transfer.lite_weights import load_lite_weights, start_from
 from multum.transfer.modes import Adapted, adapt
+from multum.transfer.recomputation import recompute_blocks
 from multum.transfer.train import Training
 from multum.transfer.train_config import TransferConfig
 from multum.transfer.train_data import Pictures, TransferData, load_data
-from multum.transfer.train_parts import scores
+from multum.transfer.train_parts import load_batch, scores
 from multum.transfer.train_result import Judgement, TransferResult, judge
 
 ADAPTED_FILE = "adapted.safetensors"
+
+NUM_TO_MEASURE_BY = 32
+"""Lite residuals are measured by about so many pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +67,26 @@ def train_transfer(
         if run.finished:
             say("this run is finished already")
             return from_dict(TransferResult, run.result)
-        backbone = fresh_backbone(config)
-        data = load_data(config, config.side or backbone.resolution, backbone.scaling)
-        for sentence in data.pictures.folder.skipped:
-            say(f"left out: {sentence}")
-        network = adapted_network(config, backbone, len(data.pictures.folder.classes))
-        training = Training(network.model, network.adapted.classifier, data, config, folder)
-        training.run()
-        classes = data.pictures.folder.classes
-        save_delta(run.path(ADAPTED_FILE), network.model, network.adapted, classes=classes)
-        result = _result(config, network, data, training)
+        settled, chosen = settle(config)
+        with within(chosen, hard_limit=config.hard_limit) as used:
+            found = _train(settled, folder)
+            result = replace(found, memory=used())
         run.finish(to_dict(result))
         run.path(CHECKPOINT_FILE).unlink(missing_ok=True)  # what it led to is there
         return result
+
+
+def _train(config: TransferConfig, folder: Path) -> TransferResult:
+    backbone = fresh_backbone(config)
+    data = load_data(config, config.side or backbone.resolution, backbone.scaling)
+    for sentence in data.pictures.folder.skipped:
+        say(f"left out: {sentence}")
+    classes = data.pictures.folder.classes
+    network = adapted_network(config, backbone, len(classes), example=to_measure_by(config, backbone, data))
+    training = Training(network.model, network.adapted.classifier, data, config, folder)
+    training.run()
+    save_delta(folder / ADAPTED_FILE, network.model, network.adapted, classes=classes)
+    return _result(config, network, data, training)
 
 
 def fresh_backbone(config: TransferConfig) -> Backbone:
@@ -86,13 +100,53 @@ def fresh_backbone(config: TransferConfig) -> Backbone:
         return make_backbone(config.backbone, num_classes=2, pretrained=config.pretrained)
 
 
-def adapted_network(config: TransferConfig, backbone: Backbone, num_classes: int) -> Network:
-    """Make a backbone ready for its new classes; the same seed gives the same network."""
+def adapted_network(
+    config: TransferConfig,
+    backbone: Backbone,
+    num_classes: int,
+    *,
+    example: Float[Tensor, "B 3 H W"] | None = None,
+) -> Network:
+    """Make a backbone ready for its new classes; the same seed gives the same network.
+
+    Args:
+        config: The dials.
+        backbone: Changed in place.
+        num_classes: Of the task.
+        example: Pictures of the task, where lite residuals are measured by them; None: none are there.
+
+    Raises:
+        UserError: As `adapt`; lite residuals to start from that are missing, or of another backbone.
+    """
     side = config.side or backbone.resolution
+    blank = torch.zeros(config.at_a_time, 3, side, side).contiguous(memory_format=torch.channels_last)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        adapted = adapt(backbone, config.mode, example=torch.zeros(1, 3, side, side), num_classes=num_classes)
+        adapted = adapt(
+            backbone,
+            config.mode,
+            example=blank if example is None else example,
+            num_classes=num_classes,
+            lite_start=config.lite_start,
+            num_blocks=config.num_blocks,
+            few_kernels=config.few_kernels,
+        )
+        if config.lite_weights is not None:
+            start_from(backbone, adapted, load_lite_weights(config.lite_weights))
+    if config.recompute:
+        recompute_blocks(backbone)
     return Network(model=backbone.eval(), adapted=adapted, side=side)
+
+
+def to_measure_by(
+    config: TransferConfig, backbone: Backbone, data: TransferData
+) -> Float[Tensor, "B 3 S S"] | None:
+    """A few varied pictures from everywhere in the training part; None where nothing is measured."""
+    if "lite" not in config.mode or not (config.lite_start or "").startswith("measured"):
+        return None
+    train = data.split.train
+    few = train[:: max(1, len(train) // NUM_TO_MEASURE_BY)]
+    return load_batch(backbone, data.pictures, few, data.vary)
 
 
 def judge_part(network: Network, pictures: Pictures, samples: tuple[int, ...], batch_size: int) -> Judgement:
@@ -138,7 +192,7 @@ def _result(
         best_epoch=training.progress.best_epoch,
         stopped_early=training.num_epochs < config.num_epochs,
         validation_accuracy=training.progress.best_accuracy,
-        test=judge_part(network, data.pictures, split.test, config.batch_size),
+        test=judge_part(network, data.pictures, split.test, config.at_a_time),
         stock_layers=network.adapted.lean.stock_layers,
         fingerprint=data.pictures.fingerprint,
         skipped=data.pictures.folder.skipped,

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from multum.core import check_fields, invalid
 from multum.training import LearningRate
+from multum.transfer.lite_start import LiteStart
 from multum.transfer.modes import Mode
 
 Optimizer = Literal["adam", "sgd"]
@@ -48,6 +49,14 @@ class TransferConfig:
     mode: Mode = "lite+bias"
     """What trains."""
 
+    lite_start: LiteStart | None = None
+    """How lite residuals start: what is 0 at first, and whether their first norms are measured on pictures; the best
+    one known when left alone."""
+
+    lite_weights: Path | None = None
+    """Lite residuals to start from instead, a file of `multum transfer pretrain-lite` for the same backbone; fresh ones
+    when left alone."""
+
     side: int | None = None
     """Height and width of what the network sees, in pixels; as it was published when left alone."""
 
@@ -59,6 +68,22 @@ class TransferConfig:
 
     micro_batch: int | None = None
     """So many of them go through the network at a time: less memory, the same gradients. All when left alone."""
+
+    num_blocks: int | None = None
+    """So many of the last blocks train, and what follows them: less memory and time, less learned; all when left
+    alone."""
+
+    recompute: bool = False
+    """Keep the input of each block alone, and compute the rest again in backward: less memory, the same gradients, a
+    third more time."""
+
+    few_kernels: bool = False
+    """Mix channels by torch's own products, which need no code for each shape: tens of megabytes less, on some
+    processors slower."""
+
+    fuse_step: bool = False
+    """Let each parameter take its step as soon as its gradient is there, and forget the gradient; for batches that are
+    not cut."""
 
     optimizer: Optimizer = "adam"
     """Adam, or gradient descent with momentum."""
@@ -105,6 +130,14 @@ class TransferConfig:
     colour_jitter: float = 0.0
     """How far brightness, contrast and saturation stray from 1 in training; at least 0."""
 
+    budget_mb: float | None = None
+    """Train in so many megabytes beside the program itself: mode, blocks and side become less where they must, and
+    batches are cut; what was asked for when left alone."""
+
+    hard_limit: bool = False
+    """Let the system refuse memory beyond the budget, and what libraries reserve and never touch: a training that
+    wants more ends with an error. Linux only."""
+
     cache_bytes: int = 2**30
     """Bytes of decoded pictures that are kept; 0 decodes anew each time."""
 
@@ -128,6 +161,11 @@ class TransferConfig:
             )  # JSON and the command line cannot tell them apart either
         _check_counts(self)
         _check_parts(self)
+        _check_lite(self)
+        if self.budget_mb is not None and not self.budget_mb > 0:
+            raise invalid("budget_mb", "positive", self.budget_mb)
+        if self.hard_limit and self.budget_mb is None:
+            raise invalid("budget_mb", "given where hard_limit is", None)
         if self.learning_rate is not None and self.learning_rate <= 0:
             raise invalid("learning_rate", "positive", self.learning_rate)
         if self.early_stop is not None and self.validation == 0:
@@ -138,6 +176,11 @@ class TransferConfig:
         """The learning rate, step by step."""
         peak = self.learning_rate or START_RATES[self.optimizer][self.mode]
         return LearningRate(peak=peak, warmup_part=0.0, decay="cosine")
+
+    @property
+    def at_a_time(self) -> int:
+        """Pictures that go through the network at a time."""
+        return self.micro_batch or self.batch_size
 
     @property
     def is_of_digits(self) -> bool:
@@ -156,6 +199,10 @@ def _check_counts(config: TransferConfig) -> None:
     for name in ("weight_decay", "colour_jitter", "cache_bytes"):
         if getattr(config, name) < 0:
             raise invalid(name, "at least 0", getattr(config, name))
+    if config.num_blocks is not None and config.num_blocks < 0:
+        raise invalid("num_blocks", "at least 0", config.num_blocks)
+    if config.fuse_step and config.at_a_time < config.batch_size:
+        raise invalid("fuse_step", "False where batches are cut into micro-batches", config.fuse_step)
     if config.micro_batch is not None and config.micro_batch > config.batch_size:
         raise invalid("micro_batch", f"at most batch_size, {config.batch_size}", config.micro_batch)
 
@@ -170,3 +217,12 @@ def _check_parts(config: TransferConfig) -> None:
         raise invalid("ema", "in (0, 1)", config.ema)
     if config.crop_scale is not None and not 0 < config.crop_scale[0] <= config.crop_scale[1] <= 1:
         raise invalid("crop_scale", "two ascending parts in (0, 1]", config.crop_scale)
+
+
+def _check_lite(config: TransferConfig) -> None:
+    if config.lite_weights is not None and "lite" not in config.mode:
+        raise invalid("lite_weights", f"None in mode {config.mode}", config.lite_weights, "choose lite+bias")
+    if config.lite_weights is not None and config.lite_start is not None:
+        raise invalid(
+            "lite_start", "None where lite_weights are given", config.lite_start, "give one of them"
+        )

@@ -88,12 +88,25 @@ def load_data(config: TransferConfig, side: int, scaling: InputScaling) -> Trans
     return TransferData(pictures=pictures, split=split, vary=_vary(config, side, scaling))
 
 
-def read_pictures(config: TransferConfig, side: int, scaling: InputScaling) -> Pictures:
-    """List the pictures that a configuration names, and decode each once; arguments and errors as for `load_data`."""
+def read_pictures(
+    config: TransferConfig, side: int, scaling: InputScaling, *, least_classes: int = 2
+) -> Pictures:
+    """List the pictures that a configuration names, and decode each once.
+
+    Args:
+        config: The dials.
+        side: As for `load_data`.
+        scaling: As for `load_data`.
+        least_classes: Refuse fewer.
+
+    Raises:
+        UserError: As for `load_data`.
+        MissingExtraError: As for `load_data`.
+    """
     frame = TestTransform(side=side, mean=scaling.mean, std=scaling.std)
     if not isinstance(config.data, Path):
         return _digits(replace(frame, keep=WHOLE))
-    folder = read_image_folder(config.data, skip_broken=config.skip_broken)
+    folder = read_image_folder(config.data, skip_broken=config.skip_broken, least_classes=least_classes)
     batches = _batches(folder, frame, config.cache_bytes)
     broken = _decode_all(batches, frame, config.skip_broken)
     if broken:

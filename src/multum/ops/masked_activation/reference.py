@@ -38,7 +38,10 @@ class Bend:
     """LeakyReLU's, for a lower bend at 0 and no upper one."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        if (
+            not torch.compiler.is_compiling()
+        ):  # a compiler cannot look into types, and what it traces has run before
+            check_fields(self)
         if not self.low < self.top:
             raise invalid("high", f"above low, {self.low}", self.high)
         if self.negative_slope and (self.low != 0.0 or self.high is not None):

@@ -1,0 +1,98 @@
+"""By how much a process grows in a step of training EfficientNet-Lite0 on clothes, mode by mode, and at rivals'."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, Final, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from benchmarks.places import ROOT
+from multum.backbones import InvertedResidual
+from multum.cost.witness import GROWTH_ENVIRONMENT, growth_of
+from multum.transfer import MODES, Mode, TransferConfig, make_stock
+from multum.transfer.train_command import adapted_network, fresh_backbone
+
+STOCK, CHECKPOINTED = "full_stock", "full_checkpointed"
+"""Everything trains: as torch has it, and with every block computed again in backward."""
+LEAN: Final[dict[str, Mode]] = {mode.replace("+", "_"): mode for mode in get_args(Mode)}
+MEASURED: Final = (*LEAN, STOCK, CHECKPOINTED)
+assert len(LEAN) == len(MODES), "every mode has a name of its own"
+NUM_CLASSES, WARM_SIDE = 10, 64
+
+CHILD = """
+import sys
+from benchmarks.transfer_growth import grow
+grow(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+"""
+
+
+def grown_mb(name: str, *, batch: int, side: int) -> float:
+    """Measure in a process of its own.
+
+    Args:
+        name: One of `MEASURED`.
+        batch: Pictures of the step.
+        side: Their height and width.
+
+    Returns:
+        The most that forward and backward added, in MB; gradients were there before.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, name, str(batch), str(side)],
+        cwd=ROOT,
+        env={**os.environ, **GROWTH_ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(json.loads(done.stdout)["bytes"]) / 1e6
+
+
+def grow(name: str, batch: int, side: int) -> None:
+    """Print by how much this process grows in a step; run by a process of its own."""
+    torch.set_num_threads(1)
+    _step(name, 1, WARM_SIDE)()  # what libraries set up once
+    step = _step(name, batch, side)
+    print(json.dumps({"bytes": growth_of(step).most_bytes}))
+
+
+def _step(name: str, batch: int, side: int) -> Callable[[], None]:
+    config = TransferConfig(data="digits", pretrained=False, side=side, mode=LEAN.get(name, "full"))
+    example = torch.randn(1, 3, side, side)
+    network = adapted_network(config, fresh_backbone(config), NUM_CLASSES, example=example).model
+    if name not in LEAN:
+        make_stock(network)
+    if name == CHECKPOINTED:
+        _checkpoint(network)
+    for it in network.parameters():
+        if it.requires_grad:
+            it.grad = torch.zeros_like(it)
+    pictures = torch.randn(batch, 3, side, side).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(NUM_CLASSES, (batch,))
+
+    def step() -> None:
+        loss: Any = functional.cross_entropy(network(pictures), labels)
+        loss.backward()
+
+    return step
+
+
+def _checkpoint(network: nn.Module) -> None:
+    """Let every block keep its input alone."""
+    for module in network.modules():
+        if isinstance(module, InvertedResidual):
+            module.forward = _recomputed(module.forward)  # type: ignore[assignment, method-assign]
+
+
+def _recomputed(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def run(a: Tensor) -> Tensor:
+        again: Tensor = checkpoint(forward, a, use_reentrant=False)
+        return again
+
+    return run

@@ -1,0 +1,157 @@
+"""Trainings that the accuracy of transfer learning is measured by, each a run of `multum transfer train`.
+
+A learning rate is chosen for each mode from a grid, on the validation part of the first draws; the test part is told at
+the rate that was chosen, and no other. Every training has a folder of its own below `runs/transfer_accuracy`, goes on
+where it was interrupted, and is not repeated once it is finished.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+from benchmarks.registry import Setting
+from benchmarks.transfer_folders import TRIALS, caltech_of, clothing_of, digits_of
+from multum.core import say
+from multum.recipes.transfer import clothing, digits
+from multum.transfer import Mode, TransferConfig, train_transfer
+from multum.transfer.train_config import DataWish
+
+QUICK_SIDE = 32
+NEAR_RATES: dict[Mode, tuple[float, ...]] = {
+    "last": (3e-4, 1e-3, 3e-3),
+    "norm+last": (3e-4, 1e-3, 3e-3),
+    "bias": (3e-4, 1e-3, 3e-3),
+    "lite": (3e-4, 1e-3, 3e-3),
+    "lite+bias": (3e-4, 1e-3, 3e-3),
+    "full": (1e-4, 3e-4, 1e-3),
+}
+"""Learning rates that are tried where little has to change, with batches of 8 and Adam."""
+FAR_RATES: dict[Mode, tuple[float, ...]] = {
+    **NEAR_RATES,
+    "bias": (3e-3, 1e-2, 3e-2),
+    "lite": (1e-3, 3e-3, 1e-2),
+    "lite+bias": (1e-3, 3e-3, 1e-2),
+}
+"""The same where much has to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Pictures and how they are learned from."""
+
+    name: str
+    """Begins the names of its cases and folders."""
+    about: str
+    """Its pictures, in words."""
+    config: TransferConfig
+    """All but the mode, the rate, the seed and the pictures."""
+    pictures: Callable[[int, Setting], DataWish]
+    """Gives the pictures of a draw."""
+    seeds: tuple[int, ...]
+    """One for each draw of pictures, order, variation and fresh weights."""
+    num_to_choose_by: int = 1
+    """The rate is chosen on the validation parts of so many draws, the first ones."""
+    rates: Mapping[Mode, tuple[float, ...]]
+    """That are tried."""
+
+    def wish(self, mode: Mode, rate: float, seed: int, setting: Setting) -> TransferConfig:
+        """What is asked for in one training."""
+        config = replace(
+            self.config,
+            mode=mode,
+            learning_rate=rate,
+            seed=seed,
+            data=self.pictures(seed, setting),
+            num_threads=setting.num_threads,
+        )
+        return replace(config, side=QUICK_SIDE, num_epochs=1) if setting.quick else config
+
+    def folder(self, what: str, setting: Setting) -> Path:
+        """Where a training lies."""
+        return TRIALS / f"{self.name}{'-quick' if setting.quick else ''}" / what
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a training came to, in percent."""
+
+    validation: float
+    test: float
+
+
+Learn = Callable[[Problem, Mode, float, int, Setting], Trial]
+
+
+def learned(problem: Problem, mode: Mode, rate: float, seed: int, setting: Setting) -> Trial:
+    """Train as a user would, or take what was trained."""
+    what = f"{mode}-{rate:g}-{seed}"
+    say(f"training {problem.name} {what}")
+    result = train_transfer(
+        problem.wish(mode, rate, seed, setting), problem.folder(what, setting), resume=True
+    )
+    assert result.validation_accuracy is not None, "all problems have a validation part"
+    return Trial(validation=100 * result.validation_accuracy, test=100 * result.test_accuracy)
+
+
+def seeds_of(problem: Problem, setting: Setting) -> tuple[int, ...]:
+    """The draws that are measured."""
+    return problem.seeds[:1] if setting.quick else problem.seeds
+
+
+def tried(problem: Problem, mode: Mode, setting: Setting, learn: Learn = learned) -> dict[str, float]:
+    """Choose a rate on the validation parts, and read the test parts at this rate.
+
+    Returns:
+        The rate, what was seen of each rate, each draw's accuracy in percent, their mean and spread.
+    """
+    seeds = seeds_of(problem, setting)
+    rates = problem.rates[mode][:1] if setting.quick else problem.rates[mode]
+    seen = {
+        rate: [
+            learn(problem, mode, rate, seed, setting).validation for seed in seeds[: problem.num_to_choose_by]
+        ]
+        for rate in rates
+    }
+    chosen = max(rates, key=lambda rate: mean(seen[rate]))  # of equal ones the lowest, which moves least
+    found = {seed: learn(problem, mode, chosen, seed, setting).test for seed in seeds}
+    return {
+        "learning_rate": chosen,
+        **{f"validation_at_{rate:g}": mean(values) for rate, values in seen.items()},
+        **{f"test_of_draw_{seed}": value for seed, value in found.items()},
+        "test": mean(found.values()),
+        "test_spread": stdev(found.values()) if len(found) > 1 else 0.0,
+    }
+
+
+DIGITS = Problem(
+    name="digits100",
+    about="10 pictures of each digit",
+    config=replace(digits(), side=128, num_epochs=20),
+    pictures=digits_of,
+    seeds=(0, 1, 2, 3, 4),
+    num_to_choose_by=2,
+    rates=FAR_RATES,
+)
+"""Far from what the network knows: 10 pictures of each digit."""
+
+CALTECH = Problem(
+    name="caltech24",
+    about="5 pictures of each of 24 classes of Caltech-101",
+    config=TransferConfig(data=Path(), side=128, num_epochs=20),
+    pictures=caltech_of,
+    seeds=(0, 1, 2, 3, 4),
+    num_to_choose_by=2,
+    rates=NEAR_RATES,
+)
+"""Near to what the network knows: 5 pictures of each of 24 classes."""
+
+CLOTHING = Problem(
+    name="clothing",
+    about="clothing dataset (small) in its own parts",
+    config=clothing(),
+    pictures=clothing_of,
+    seeds=(0, 1, 2),
+    rates=NEAR_RATES,
+)
+"""Photographs by many people, in their author's parts."""

@@ -1,0 +1,144 @@
+"""Plans fit in their budget by what they predict, weaken no more than they must, and say what is enough."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from multum.core import UserError
+from multum.cost.memory_limit import is_about_memory, memory_limit
+from multum.transfer import DataFacts, TransferConfig, adapt, plan, step_memory
+from multum.transfer.budget import facts_of
+from multum.transfer.fused_step import FusedStep
+from multum.transfer.plan import MB, WEAKER, promise
+from multum.transfer.step_memory import floor_bytes, stock_config
+from multum.transfer.trained_depth import block_paths, freeze_below, last_blocks
+from small_cnns import small_mobile
+
+WISH = TransferConfig(data="digits", backbone="resnet-18", pretrained=False, side=64, batch_size=4)
+FACTS = DataFacts(num_classes=5)
+
+
+@pytest.mark.parametrize("budget_mb", [75.0, 150.0, 400.0])
+def test_a_plan_fits_and_is_what_it_says(budget_mb: float) -> None:
+    found = plan(replace(WISH, mode="full"), FACTS, budget_mb)
+    assert found.total_bytes <= budget_mb * MB
+    assert found.total_bytes == step_memory(found.config, 5).total_bytes
+    assert found.config.batch_size == WISH.batch_size
+    assert found.config.mode in WEAKER["full"]
+    assert found.config.side is not None
+    assert found.config.side <= 64
+
+
+def test_more_memory_never_promises_less() -> None:
+    wish = replace(WISH, mode="full")
+    promises = [plan(wish, FACTS, budget).promise for budget in (75.0, 150.0, 400.0)]
+    assert promises == sorted(promises)
+    assert plan(wish, FACTS, 4000.0).config == wish  # nothing is weakened without need
+
+
+@pytest.mark.parametrize("budget_mb", [1.0, 0.0, -3.0, float("nan")])
+def test_what_cannot_be_is_refused_with_what_is_enough(budget_mb: float) -> None:
+    with pytest.raises(UserError, match="budget_mb must be") as caught:
+        plan(WISH, FACTS, budget_mb)
+    if budget_mb == 1:
+        enough = float(str(caught.value).split("at least ")[1].split()[0])
+        plan(WISH, FACTS, enough)
+        with pytest.raises(UserError, match="at least"):
+            plan(WISH, FACTS, enough - 2)
+
+
+def test_pictures_count_in_memory_and_while_they_are_decoded() -> None:
+    in_memory = replace(FACTS, in_memory_bytes=100 * MB)
+    with pytest.raises(UserError, match="at least"):
+        plan(WISH, in_memory, 100.0)
+    large = replace(FACTS, largest_pixels=50_000_000)
+    with pytest.raises(UserError, match="at least"):
+        plan(WISH, large, 100.0)
+
+
+def test_facts_come_from_headers(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name, size in (("a/1.png", (8, 8)), ("a/2.png", (30, 20)), ("b/1.png", (9, 9)), ("b/2.png", (9, 9))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", size).save(tmp_path / name)
+    facts = facts_of(replace(WISH, data=tmp_path))
+    assert facts == DataFacts(num_classes=2, largest_pixels=600)
+
+
+def test_portions_and_recomputation_take_less_and_stock_takes_more() -> None:
+    whole = step_memory(WISH, 5)
+    assert step_memory(replace(WISH, micro_batch=1), 5).total_bytes < whole.total_bytes
+    full = replace(WISH, mode="full")
+    kept = step_memory(full, 5).kept_bytes
+    assert step_memory(replace(full, recompute=True), 5).kept_bytes < 0.6 * kept
+    assert step_memory(stock_config(WISH), 5, is_stock=True).kept_bytes > 2 * whole.kept_bytes
+    for it in (WISH, full, replace(full, fuse_step=True)):
+        assert floor_bytes(it, 5) < step_memory(it, 5).total_bytes
+
+
+def test_promise_falls_with_mode_side_and_depth() -> None:
+    asked = replace(WISH, mode="full")
+    weaker = [replace(asked, mode="lite+bias"), replace(asked, side=32), replace(asked, num_blocks=2)]
+    assert all(promise(it, asked) < promise(asked, asked) for it in weaker)
+
+
+def test_only_the_last_blocks_train() -> None:
+    net = small_mobile()
+    adapted = adapt(net, "lite+bias", example=torch.zeros(1, 3, 32, 32), num_classes=3, num_blocks=2)
+    assert last_blocks(net, 2) == block_paths(net)[-2:]
+    inside = tuple(f"{it}." for it in block_paths(net)[:-2])
+    assert not [name for name in adapted.trained if name.startswith((*inside, "stem."))]
+    assert [place.path for place in adapted.lite_places] == list(block_paths(net)[-2:])
+    with pytest.raises(UserError, match="num_blocks must be in"):
+        freeze_below(net, 99)
+    with pytest.raises(UserError, match="model must be one with blocks"):
+        block_paths(nn.Linear(2, 2))
+
+
+def test_a_fused_step_is_the_step() -> None:
+    nets = [nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double() for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    plain = torch.optim.AdamW(nets[0].parameters(), lr=0.1)
+    fused = FusedStep(dict(nets[1].named_parameters()), lambda some: torch.optim.AdamW(some.values(), lr=0.1))
+    for _ in range(3):
+        x = torch.randn(5, 3, dtype=torch.float64)
+        for net in nets:
+            net(x).square().sum().backward()
+        plain.step()
+        plain.zero_grad()
+        assert all(it.grad is None for it in nets[1].parameters())
+    for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=0.0)
+    fused.remove()
+    nets[1](x).sum().backward()
+    assert nets[1][0].weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"budget_mb": 0.0},
+        {"hard_limit": True},
+        {"fuse_step": True, "micro_batch": 1},
+        {"num_blocks": -1},
+    ],
+    ids=str,
+)
+def test_dials_that_contradict_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="must be"):
+        TransferConfig(data="digits", **options)  # type: ignore[arg-type]
+
+
+def test_a_limit_refuses_what_is_beyond_it_and_leaves_again() -> None:
+    with pytest.raises(UserError, match="must not grow by more than 20 MB"), memory_limit(20 * MB):
+        torch.ones(25 * MB)
+    assert torch.ones(25 * MB).numel() == 25 * MB
+    with pytest.raises(ZeroDivisionError), memory_limit(20 * MB):
+        raise ZeroDivisionError
+    with pytest.raises(UserError, match="positive"), memory_limit(0):
+        pass
+    assert not is_about_memory(ValueError("shape"))
