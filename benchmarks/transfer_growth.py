@@ -5,17 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 import torch
-from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from benchmarks.places import ROOT
-from multum.backbones import InvertedResidual
 from multum.cost.witness import GROWTH_ENVIRONMENT, growth_of
-from multum.transfer import MODES, Mode, TransferConfig, make_stock
+from multum.transfer import MODES, Mode, TransferConfig, make_stock, recompute_blocks
 from multum.transfer.train_command import adapted_network, fresh_backbone
 
 STOCK, CHECKPOINTED = "full_stock", "full_checkpointed"
@@ -62,37 +59,23 @@ def grow(name: str, batch: int, side: int) -> None:
     print(json.dumps({"bytes": growth_of(step).most_bytes}))
 
 
-def _step(name: str, batch: int, side: int) -> Callable[[], None]:
+def _step(name: str, batch: int, side: int) -> Callable[[], float]:
     config = TransferConfig(data="digits", pretrained=False, side=side, mode=LEAN.get(name, "full"))
     example = torch.randn(1, 3, side, side)
     network = adapted_network(config, fresh_backbone(config), NUM_CLASSES, example=example).model
     if name not in LEAN:
         make_stock(network)
     if name == CHECKPOINTED:
-        _checkpoint(network)
+        recompute_blocks(network)
     for it in network.parameters():
         if it.requires_grad:
             it.grad = torch.zeros_like(it)
     pictures = torch.randn(batch, 3, side, side).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(NUM_CLASSES, (batch,))
 
-    def step() -> None:
-        loss: Any = functional.cross_entropy(network(pictures), labels)
+    def step() -> float:
+        loss = functional.cross_entropy(network(pictures), labels)
         loss.backward()
+        return float(loss.detach())
 
     return step
-
-
-def _checkpoint(network: nn.Module) -> None:
-    """Let every block keep its input alone."""
-    for module in network.modules():
-        if isinstance(module, InvertedResidual):
-            module.forward = _recomputed(module.forward)  # type: ignore[assignment, method-assign]
-
-
-def _recomputed(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def run(a: Tensor) -> Tensor:
-        again: Tensor = checkpoint(forward, a, use_reentrant=False)
-        return again
-
-    return run

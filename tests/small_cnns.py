@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from multum.backbones import BlockShape, MobileNet, NetworkShape
+from multum.backbones import BlockShape, LayerStyle, MobileNet, NetworkShape
 
 
 def settle_norms(model: nn.Module) -> nn.Module:
@@ -47,7 +47,7 @@ def every_lean_layer() -> nn.Sequential:
     return net
 
 
-def small_mobile(num_classes: int = 10) -> MobileNet:
+def small_mobile(num_classes: int = 10, style: LayerStyle | None = None) -> MobileNet:
     """Five inverted residuals, the first without an expansion, two with a skip."""
     blocks = (
         BlockShape(kernel=3, expansion=1, width=8),
@@ -56,9 +56,14 @@ def small_mobile(num_classes: int = 10) -> MobileNet:
         BlockShape(kernel=3, expansion=6, width=16, stride=2),
         BlockShape(kernel=3, expansion=2, width=16),
     )
-    net = MobileNet(NetworkShape(stem=8, blocks=blocks, last=32), num_classes, dropout=0.0)
+    net = MobileNet(NetworkShape(stem=8, blocks=blocks, last=32), num_classes, style=style, dropout=0.0)
     settle_norms(net)
     return net
+
+
+def bordered_mobile() -> MobileNet:
+    """The same where strides have borders of their own, wider on one side than on the other."""
+    return small_mobile(style=LayerStyle(padding="tensorflow"))
 
 
 class BasicBlock(nn.Module):

@@ -61,9 +61,7 @@ assert kept[1] <= 1.15 * kept[0] + 4096, kept
 @pytest.mark.parametrize(
     ("what", "backend"),
     [
-        ("cnn", "aot_eager"),
         ("cnn", "inductor"),
-        ("bert,bias,exact", "aot_eager"),
         ("bert,lora-fa,8bit", "aot_eager"),
         ("bert,lora,exact", "inductor"),
     ],

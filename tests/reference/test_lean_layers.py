@@ -11,12 +11,13 @@ from multum.core import UserError
 from multum.cost.witness import kept_by_autograd
 from multum.transfer import lean, make_lean, make_stock
 from multum.transfer.lean_sequence import LeanSequential
-from small_cnns import every_lean_layer, foreign_residual, small_mobile
+from small_cnns import bordered_mobile, every_lean_layer, foreign_residual, small_mobile
 
 NETS: dict[str, Callable[[], nn.Module]] = {
     "every_layer": every_lean_layer,
     "mobile": small_mobile,
     "foreign": foreign_residual,
+    "bordered": bordered_mobile,
 }
 
 
@@ -93,6 +94,25 @@ def test_trained_shifts_keep_one_bit_of_what_is_bent_and_nothing_else() -> None:
     kept = kept_by_autograd(y, known=(*net.parameters(), *net.buffers()))
     scales = 4 * sum(it.num_features for it in net.modules() if isinstance(it, nn.BatchNorm2d))
     assert sum(bent) / 8 <= kept <= sum(bent) / 8 + scales + 2048
+
+
+def test_a_border_is_put_around_a_picture_at_a_time() -> None:
+    net = bordered_mobile()
+    make_lean(net)
+    train_nothing_but(net, "shifts")
+    largest = 0
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            found = func(*args, **(kwargs or {}))
+            nonlocal largest
+            if func is torch.nn.functional.pad:
+                largest = max(largest, len(found))
+            return found
+
+    with Watch():
+        net(torch.randn(4, 3, 32, 32)).sum().backward()
+    assert largest == 1
 
 
 def test_below_the_first_trained_layer_nothing_is_kept() -> None:

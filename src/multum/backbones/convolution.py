@@ -65,9 +65,11 @@ class SamePadding(nn.Module):
 
     def forward(self, images_BCHW: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
         """Pad."""
-        top, bottom = self._before_and_after(images_BCHW.shape[-2])
-        left, right = self._before_and_after(images_BCHW.shape[-1])
-        return functional.pad(images_BCHW, (left, right, top, bottom))
+        return functional.pad(images_BCHW, self.border(*images_BCHW.shape[-2:]))
+
+    def border(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Zeros at the left, right, top and bottom of pictures of a size."""
+        return *self._before_and_after(width), *self._before_and_after(height)
 
     def _before_and_after(self, size: int) -> tuple[int, int]:
         seen = size % self.stride or self.stride  # of the pixels that are there, by the last place

@@ -65,14 +65,13 @@ def read_image_folder(
             sub-folder for each class.
         skip_broken: Whether broken files are left out, and listed, instead of ending it.
         classes: Only these sub-folders, in this order; None takes all.
-        least_classes: Refuse fewer: a network that learns needs two to tell apart, one that is added to a single one.
+        least_classes: Refuse fewer.
 
     Returns:
         The pictures, at least two of each class (one, where the folder itself says what is for testing).
 
     Raises:
-        UserError: No such folder; no classes in it, or too few; a class without pictures, or with one alone; a class
-            to test on that is not in `train/`; a broken file.
+        UserError: No folder, no or too few classes, pictures or tests of an unknown class, or a broken file.
 
     Example:
         >>> import tempfile
@@ -98,8 +97,7 @@ def read_image_folder(
         for name in filter(by_name.__contains__, names):
             good, bad, others = _pictures(visible_entries(by_name[name], folder))
             if not (good or bad):
-                found = f"none, but {len(others)} other things" if others else "none"
-                raise invalid(f"class folder {by_name[name]}", "one with pictures in it", found, LAYOUT)
+                raise _empty_class(by_name[name], others)
             pictures += [(path, names.index(name), part) for path in good]
             broken += bad
             notes += others
@@ -114,6 +112,11 @@ def read_image_folder(
         parts=tuple(part for _, _, part in pictures if part),
         skipped=(*notes, *map(str, broken)),
     )
+
+
+def _empty_class(folder: Path, others: Sequence[str]) -> UserError:
+    found = f"none, but {len(others)} other things" if others else "none"
+    return invalid(f"class folder {folder}", "one with pictures in it", found, LAYOUT)
 
 
 def _pictures(entries: Entries) -> tuple[list[Path], list[UserError], list[str]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from multum.backbones import SamePadding
 from multum.core import invalid
 from multum.transfer.int8_backbone import int8_paths
 from multum.transfer.lean_layers import LEAN, LeanConv2d
@@ -20,7 +21,15 @@ from multum.transfer.lean_norms import LeanGroupNorm, LeanLayerNorm
 from multum.transfer.lean_sequence import LeanSequential
 from multum.transfer.norm_functions import KEEPS, Keeps
 
-KEEPS_NOTHING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Upsample, nn.Dropout, nn.AdaptiveAvgPool2d)
+KEEPS_NOTHING = (
+    nn.Identity,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.Upsample,
+    nn.Dropout,
+    nn.AdaptiveAvgPool2d,
+    SamePadding,
+)
 """Stock layers that are lean as they are: they keep shapes, or, dropout, a byte of an element."""
 
 

@@ -15,7 +15,7 @@ Differs from the paper: which states what has to be kept; its code keeps what to
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,9 @@ class Geometry:
     groups: int
     few_kernels: bool = False
     """Whether single pixels are mixed by torch's own product, which makes no code of its own for each shape."""
+    border: tuple[int, int, int, int] | None = None
+    """Zeros that are put around the input first, at its left, right, top and bottom, a picture at a time: there is
+    never a copy of all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +207,7 @@ class _AveragePool(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        shape_only = _shape_only(gradient, ctx.shape, channels_last=ctx.channels_last)
+        shape_only = _empty(ctx.shape, gradient, channels_last=ctx.channels_last)  # no page of it is touched
         return torch.ops.aten.avg_pool2d_backward(gradient, shape_only, *ctx.options), None
 
 
@@ -225,6 +228,8 @@ def convolve(x: Tensor, weight: Tensor, shift: Tensor | None, it: Geometry) -> T
 
     With one thread and fewer than 16 pictures torch takes a way of its own there, of copies and products by MKL.
     """
+    if it.border is not None:
+        return _bordered_convolution(x, weight, shift, replace(it, border=None), it.border)
     if _is_pointwise(weight, it) and _is_plain(x, weight):
         rows = x.permute(0, 2, 3, 1)
         if it.few_kernels:
@@ -235,6 +240,17 @@ def convolve(x: Tensor, weight: Tensor, shift: Tensor | None, it: Geometry) -> T
 
 def _convolution(x: Tensor, weight: Tensor, shift: Tensor | None, it: Geometry) -> Tensor:
     return torch.convolution(x, weight, shift, it.stride, it.padding, it.dilation, False, (0,), it.groups)
+
+
+def _bordered_convolution(
+    x: Tensor, weight: Tensor, shift: Tensor | None, it: Geometry, border: tuple[int, int, int, int]
+) -> Tensor:
+    first = _convolution(functional.pad(x[:1], border), weight, shift, it)
+    y = _empty((len(x), *first.shape[1:]), x, channels_last=is_channels_last(x))
+    y[:1] = first
+    for place in range(1, len(x)):
+        y[place : place + 1] = _convolution(functional.pad(x[place : place + 1], border), weight, shift, it)
+    return y
 
 
 def _is_pointwise(weight: Tensor, it: Geometry) -> bool:
@@ -249,9 +265,21 @@ def _is_plain(x: Tensor, weight: Tensor) -> bool:
 def _conv_input_gradient(
     gradient: Tensor, shape: Sequence[int], weight: Tensor, it: Geometry, channels_last: bool
 ) -> Tensor:
+    if it.border is not None:
+        left, right, top, bottom = it.border
+        height, width = shape[2:]
+        wide = (1, shape[1], top + height + bottom, left + width + right)
+        whole = _empty(shape, gradient, channels_last=channels_last)
+        for place in range(shape[0]):
+            some = gradient[place : place + 1]
+            one = _conv_input_gradient(some, wide, weight, replace(it, border=None), channels_last)
+            whole[place : place + 1] = one[:, :, top : top + height, left : left + width]
+        return whole
     if _is_pointwise(weight, it) and _is_plain(gradient, weight):
         return convolve(gradient, weight.transpose(0, 1), None, it)
-    shape_only = _shape_only(gradient, shape, channels_last=channels_last)
+    shape_only = _empty(
+        shape, gradient, channels_last=channels_last
+    )  # only its shape is read, no page is touched
     back: Tensor = torch.ops.aten.convolution_backward(
         gradient,
         shape_only,
@@ -268,7 +296,7 @@ def _conv_input_gradient(
     return back
 
 
-def _shape_only(gradient: Tensor, shape: Sequence[int], *, channels_last: bool) -> Tensor:
-    """Stands for an input of which backward reads nothing but shape and layout; its memory is never touched."""
+def _empty(shape: Sequence[int], like: Tensor, *, channels_last: bool) -> Tensor:
+    """Memory to be filled; or, unfilled, an input of which backward reads nothing but shape and layout."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.empty(tuple(shape), dtype=gradient.dtype, device=gradient.device, memory_format=layout)
+    return torch.empty(tuple(shape), dtype=like.dtype, device=like.device, memory_format=layout)

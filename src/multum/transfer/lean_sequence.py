@@ -1,13 +1,16 @@
-"""Convolution, norm and activation of an `nn.Sequential` as one layer: nothing between them is written or kept.
+"""Border, convolution, norm and activation of an `nn.Sequential` as one layer: nothing between them is written or kept.
 
 A frozen convolution, the norm with fixed statistics behind it and a ReLU are one convolution with another weight and
 shift, and a bit of each output. The weight with the norm's scale in it is made when it is needed, and never kept.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
+from multum.backbones import SamePadding
 from multum.ops.masked_activation import Bend
 from multum.transfer.lean_functions import frozen_conv
 from multum.transfer.lean_layers import (
@@ -51,11 +54,18 @@ def _runs(layers: list[nn.Module]) -> Iterator[list[nn.Module]]:
     place = 0
     while place < len(layers):
         end = place + 1
-        if _is_frozen_conv(layers[place]):
+        if _is_border(layers[place]) and end < len(layers) and _is_frozen_conv(layers[end]):
+            end += 1
+        if _is_frozen_conv(layers[end - 1]):
             end += end < len(layers) and _is_frozen_norm(layers[end])
             end += end < len(layers) and bend_of(layers[end]) is not None
         yield layers[place:end]
         place = end
+
+
+def _is_border(layer: nn.Module) -> bool:
+    """Whether it puts zeros around pictures; a compiler sees that by itself."""
+    return isinstance(layer, SamePadding) and not torch.compiler.is_compiling()
 
 
 def _is_frozen_conv(layer: nn.Module) -> bool:
@@ -69,12 +79,14 @@ def _is_frozen_norm(layer: nn.Module) -> bool:
 
 
 def _run(run: list[nn.Module], x: Tensor) -> Tensor:
-    conv, *rest = run
-    assert isinstance(conv, LeanConv2d), "runs begin with one"
+    border = run[0].border(*x.shape[-2:]) if isinstance(run[0], SamePadding) else None
+    conv, *rest = run if border is None else run[1:]
+    assert isinstance(conv, LeanConv2d), "runs begin with one, or with its border"
     shift, scale = conv.bias, None
-    if isinstance(rest[0], FixedBatchNorm2d):
+    if rest and isinstance(rest[0], FixedBatchNorm2d):
         scale, shift = scale_and_shift(rest[0])
         shift = shift if conv.bias is None else shift + conv.bias * scale
     weight = conv.frozen_weight(scale)
     assert weight is not None, "asked before"
-    return frozen_conv(x, weight, shift, geometry_of(conv), bend=bend_of(rest[-1]))
+    geometry = replace(geometry_of(conv), border=border)
+    return frozen_conv(x, weight, shift, geometry, bend=bend_of(rest[-1]) if rest else None)

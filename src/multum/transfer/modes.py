@@ -95,22 +95,13 @@ def adapt(
         UserError: A mode that there is not, no linear layer, no example where one is needed, no blocks, a norm
             without statistics, or a start that does not go with group norms.
     """
-    if mode not in MODES:
-        raise invalid("mode", f"one of {', '.join(MODES)}", mode)
-    if norms not in get_args(Norms):
-        raise invalid("norms", f"one of {', '.join(get_args(Norms))}", norms)
-    start = lite_start or BEST_START[norms]
-    if norms == "group" and start != BEST_START["group"]:
-        raise invalid("lite_start", f"{BEST_START['group']} where norms are of groups", start)
+    start = _check_words(mode, norms, lite_start)
     path = classifier or _last_linear(model)
     if num_classes is not None:
         replace_classifier(model, path, num_classes)
     places: tuple[LitePlace, ...] = ()
     if mode in ("lite", "lite+bias"):
-        if example is None:
-            raise invalid("example", "a batch of pictures, for the size of the lite residuals", None)
-        deep = None if num_blocks is None else last_blocks(model, num_blocks)
-        places = tuple(it for it in find_places(model, example, blocks) if deep is None or it.path in deep)
+        places = _lite_places(model, example, blocks, num_blocks)
         attach_lite(model, places)
         start_lite(model, start, example)
     if norms == "group":
@@ -119,18 +110,40 @@ def adapt(
     set_trained(model, mode, path)
     if num_blocks is not None:
         freeze_below(model, num_blocks)
-    parameters = dict(model.named_parameters())
-    trained = tuple(name for name, it in parameters.items() if it.requires_grad)
-    num_trained = sum(parameters[name].numel() for name in trained)
+    trained, num_trained, num_frozen = count_trained(model)
     return Adapted(
         mode=mode,
         classifier=path,
         trained=trained,
         num_trained=num_trained,
-        num_frozen=sum(it.numel() for it in parameters.values()) - num_trained,
+        num_frozen=num_frozen,
         lite_places=places,
         lean=report,
     )
+
+
+def count_trained(model: nn.Module) -> tuple[tuple[str, ...], int, int]:
+    """Names of the parameters that train, how many numbers they are, and how many do not train.
+
+    >>> count_trained(nn.Linear(2, 3))
+    (('weight', 'bias'), 9, 0)
+    """
+    parameters = dict(model.named_parameters())
+    trained = tuple(name for name, it in parameters.items() if it.requires_grad)
+    num_trained = sum(parameters[name].numel() for name in trained)
+    return trained, num_trained, sum(it.numel() for it in parameters.values()) - num_trained
+
+
+def _check_words(mode: Mode, norms: Norms, lite_start: LiteStart | None) -> LiteStart:
+    """Refuse words that there are not, and settle how lite residuals start."""
+    if mode not in MODES:
+        raise invalid("mode", f"one of {', '.join(MODES)}", mode)
+    if norms not in get_args(Norms):
+        raise invalid("norms", f"one of {', '.join(get_args(Norms))}", norms)
+    start = lite_start or BEST_START[norms]
+    if norms == "group" and start != BEST_START["group"]:
+        raise invalid("lite_start", f"{BEST_START['group']} where norms are of groups", start)
+    return start
 
 
 def set_trained(model: nn.Module, mode: Mode, classifier: str) -> None:
@@ -180,6 +193,16 @@ def replace_classifier(model: nn.Module, path: str, num_classes: int) -> nn.Line
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, new)
     return new
+
+
+def _lite_places(
+    model: nn.Module, example: Tensor | None, blocks: Sequence[str] | None, num_blocks: int | None
+) -> tuple[LitePlace, ...]:
+    """Blocks that get a lite residual: those of the last ones that train."""
+    if example is None:
+        raise invalid("example", "a batch of pictures, for the size of the lite residuals", None)
+    deep = None if num_blocks is None else last_blocks(model, num_blocks)
+    return tuple(it for it in find_places(model, example, blocks) if deep is None or it.path in deep)
 
 
 def _last_linear(model: nn.Module) -> str:

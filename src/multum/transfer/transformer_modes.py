@@ -33,7 +33,7 @@ from multum.transfer.lean import LeanReport, make_lean
 from multum.transfer.lean_gelu import GELU_KEEPS, GeluKeeps, gelu_to_8bit
 from multum.transfer.lean_layers import LeanReLU
 from multum.transfer.lora import LoRALinear, attach_lora, linear_layers
-from multum.transfer.modes import NORMS, replace_classifier
+from multum.transfer.modes import NORMS, count_trained, replace_classifier
 from multum.transfer.norm_functions import Keeps
 
 TransformerMode = Literal["last", "bias", "lora", "lora-fa", "full"]
@@ -96,12 +96,7 @@ def adapt_transformer(
     Raises:
         UserError: A mode that there is not, no linear layer, no targets, or a model with adapters already.
     """
-    if mode not in TRANSFORMER_MODES:
-        raise invalid("mode", f"one of {', '.join(TRANSFORMER_MODES)}", mode)
-    if gelu not in GELU_KEEPS:
-        raise invalid("gelu", f"one of {', '.join(GELU_KEEPS)}", gelu)
-    if any(isinstance(it, LoRALinear) for it in model.modules()):
-        raise invalid("model", "one without adapters", "adapters", "merge_lora(model) first")
+    _check(model, mode, gelu)
     path = classifier or _last_linear(model)
     if num_classes is not None:
         replace_classifier(model, path, num_classes)
@@ -117,19 +112,26 @@ def adapt_transformer(
     _bend_leanly(model)
     report = make_lean(model, keeps)
     set_trained_transformer(model, mode, path)
-    parameters = dict(model.named_parameters())
-    trained = tuple(name for name, it in parameters.items() if it.requires_grad)
-    num_trained = sum(parameters[name].numel() for name in trained)
+    trained, num_trained, num_frozen = count_trained(model)
     return AdaptedTransformer(
         mode=mode,
         classifier=path,
         trained=trained,
         num_trained=num_trained,
-        num_frozen=sum(it.numel() for it in parameters.values()) - num_trained,
+        num_frozen=num_frozen,
         adapters=adapters,
         gelu_8bit=rounded,
         lean=report,
     )
+
+
+def _check(model: nn.Module, mode: TransformerMode, gelu: GeluKeeps) -> None:
+    if mode not in TRANSFORMER_MODES:
+        raise invalid("mode", f"one of {', '.join(TRANSFORMER_MODES)}", mode)
+    if gelu not in GELU_KEEPS:
+        raise invalid("gelu", f"one of {', '.join(GELU_KEEPS)}", gelu)
+    if any(isinstance(it, LoRALinear) for it in model.modules()):
+        raise invalid("model", "one without adapters", "adapters", "merge_lora(model) first")
 
 
 def set_trained_transformer(model: nn.Module, mode: TransformerMode, classifier: str) -> None:
