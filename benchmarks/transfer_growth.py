@@ -1,9 +1,6 @@
 """By how much a process grows in a step of training EfficientNet-Lite0 on clothes, mode by mode, and at rivals'."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Final, get_args
 
@@ -11,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.places import ROOT
-from multum.cost.witness import GROWTH_ENVIRONMENT, growth_of
+from multum.cost.witness import ask_child, growth_of
 from multum.transfer import MODES, Mode, TransferConfig, make_stock, recompute_blocks
 from multum.transfer.train_command import adapted_network, fresh_backbone
 
@@ -40,15 +37,7 @@ def grown_mb(name: str, *, batch: int, side: int) -> float:
     Returns:
         The most that forward and backward added, in MB; gradients were there before.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, name, str(batch), str(side)],
-        cwd=ROOT,
-        env={**os.environ, **GROWTH_ENVIRONMENT},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return float(json.loads(done.stdout)["bytes"]) / 1e6
+    return float(ask_child(CHILD, name, str(batch), str(side), folder=ROOT)["bytes"]) / 1e6
 
 
 def grow(name: str, batch: int, side: int) -> None:

@@ -4,9 +4,6 @@ Bytes are counted, so they do not depend on the machine; the growth of a process
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from functools import partial
 
@@ -17,7 +14,7 @@ from benchmarks.registry import Case, Figure, Setting, Suite, Table
 from benchmarks.schema import Check, Paper, Results
 from benchmarks.transfer_problem import Network, build, stock_twin
 from multum.core import published
-from multum.cost.witness import GROWTH_ENVIRONMENT, growth_of, kept_by_autograd
+from multum.cost.witness import ask_child, growth_of, kept_by_autograd
 from multum.transfer import MODES, Mode, PaperLedger, paper_ledger, paper_network
 
 BATCH, SIZE = 8, 224
@@ -114,15 +111,8 @@ def _run_growth(_: object, setting: Setting) -> Mapping[str, float]:
     batch, size = (2, 96) if setting.quick else (BATCH, SIZE)
     found = {}
     for name, _mode in GROWING:
-        done = subprocess.run(
-            [sys.executable, "-c", GROWTH, name, str(batch), str(size)],
-            cwd=ROOT,
-            env={**os.environ, **GROWTH_ENVIRONMENT},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found[f"{name}_mb"] = json.loads(done.stdout)["bytes"] / 1e6
+        grown = ask_child(GROWTH, name, str(batch), str(size), folder=ROOT)
+        found[f"{name}_mb"] = grown["bytes"] / 1e6
     return found
 
 

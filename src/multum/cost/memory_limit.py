@@ -7,7 +7,6 @@ as it does not by itself.
 
 import ctypes
 import gc
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +42,8 @@ def memory_limit(growth_bytes: int | None) -> Iterator[None]:
         raise invalid("growth_bytes", "positive", growth_bytes)
     if not sys.platform.startswith("linux"):
         raise UserError("a hard limit on memory needs Linux; leave it out")
+    import resource  # which other systems lack
+
     give_back_at_once()
     gc.collect()
     before = resource.getrlimit(resource.RLIMIT_DATA)
@@ -62,6 +63,8 @@ def memory_limit(growth_bytes: int | None) -> Iterator[None]:
 
 def give_back_at_once() -> None:
     """Tell glibc to return freed memory to the system; on other systems nothing is done."""
+    if not sys.platform.startswith("linux"):
+        return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim"):
         libc.mallopt(_MMAP_THRESHOLD, _RETURNED_AT_ONCE)

@@ -15,12 +15,16 @@ A ruler that is never held against the world is a story. Two of its numbers can 
 """
 
 import gc
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -104,6 +108,37 @@ def growth_of(call: Callable[[], object], *, device: str | torch.device = "cpu")
         call()
     counted = _memory_of_process("VmHWM") - before if counts else None
     return Growth(sampled_bytes=most_seen() - before, counted_bytes=counted)
+
+
+def ask_child(code: str, *words: str, folder: Path | None = None) -> Any:
+    """Let another process measure its growth, started with `GROWTH_ENVIRONMENT`.
+
+    Args:
+        code: What it runs; it prints JSON at the end and nothing else.
+        words: Its arguments, `sys.argv[1:]`.
+        folder: Where it runs; None: here.
+
+    Returns:
+        What it printed.
+
+    Raises:
+        UserError: It did not come to its end.
+
+    >>> ask_child("import sys; print(sys.argv[1])", "3")
+    3
+    """
+    done = subprocess.run(  # noqa: S603 (our own interpreter on our own words)
+        [sys.executable, "-c", code, *words],
+        cwd=folder,
+        env={**os.environ, **GROWTH_ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise UserError(f"the process that measures must end well; it ended with {last}")
+    return json.loads(done.stdout)
 
 
 @contextmanager

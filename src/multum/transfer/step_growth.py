@@ -6,9 +6,6 @@ and the optimizer's state, is there before the step that counts, as in every ste
 
 import gc
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +16,7 @@ from torch.nn import functional
 
 from multum.core import UserError, from_dict, invalid, to_dict
 from multum.cost import Cost, measure
-from multum.cost.witness import GROWTH_ENVIRONMENT, growth_of
+from multum.cost.witness import ask_child, growth_of
 from multum.transfer.lean import make_stock
 from multum.transfer.train_command import adapted_network, fresh_backbone
 from multum.transfer.train_config import TransferConfig
@@ -118,17 +115,7 @@ def step_growth(config: TransferConfig, num_classes: int, *, is_stock: bool = Fa
     Raises:
         UserError: The process did not come to its end.
     """
-    done = subprocess.run(  # noqa: S603 (our own interpreter on our own words)
-        [sys.executable, "-c", CHILD, json.dumps([to_dict(config), num_classes, is_stock])],
-        env={**os.environ, **GROWTH_ENVIRONMENT},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise UserError(f"the process that measures a step must end well; it ended with {last}")
-    grown: int | None = json.loads(done.stdout)
+    grown: int | None = ask_child(CHILD, json.dumps([to_dict(config), num_classes, is_stock]))
     return grown
 
 
