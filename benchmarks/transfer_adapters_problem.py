@@ -5,9 +5,6 @@ under adapters (query, key, value), no dropout, and the classifier trained as we
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,14 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.peers import ENVIRONMENTS, PeerError
 from benchmarks.places import ROOT
-from multum.cost.witness import GROWTH_ENVIRONMENT, growth_of, kept_by_autograd
+from benchmarks.transfer_peft import ALPHA, LORA, RANK, ask_peft
+from multum.cost.witness import ask_child, growth_of, kept_by_autograd
 from multum.transfer import gradient_error
 from multum.transfer.transformer_modes import TransformerMode, adapt_transformer
 
-BATCH, TOKENS, PIXELS, RANK, ALPHA, CLASSES = 8, 128, 224, 8, 16.0, 2
-PEFT = "peft"
+BATCH, TOKENS, PIXELS, CLASSES = 8, 128, 224, 2
 SHAPES: Final = {"bert": "BERT-Base, 128 tokens", "vit": "ViT-Small/16, 224 pixels"}
 OURS: Final[dict[str, tuple[TransformerMode, bool]]] = {
     "bias": ("bias", False),
@@ -33,7 +29,7 @@ OURS: Final[dict[str, tuple[TransformerMode, bool]]] = {
     "lora_fa_8bit": ("lora-fa", True),
 }
 """Mode, and whether norms and GELU keep a byte an element."""
-WAYS: Final = ("stock_full", "stock_bias", "peft_lora", *OURS)
+WAYS: Final = ("stock_full", "stock_bias", LORA, *OURS)
 
 CHILD = """
 import sys
@@ -66,21 +62,8 @@ def in_a_child(shape: str, way: str, *, quick: bool) -> dict[str, float]:
     Raises:
         PeerError: peft's environment is not installed.
     """
-    python = sys.executable
-    if way == "peft_lora":
-        environment = ENVIRONMENTS[PEFT]
-        if not environment.installed:
-            raise PeerError(f"{PEFT} is not installed; {environment.remedy}")
-        python = str(environment.python)
-    done = subprocess.run(
-        [python, "-c", CHILD, shape, way, str(int(quick))],
-        cwd=ROOT,
-        env={**os.environ, **GROWTH_ENVIRONMENT, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    words = (CHILD, shape, way, str(int(quick)))
+    found: dict[str, float] = ask_peft(*words, grows=True) if way == LORA else ask_child(*words, folder=ROOT)
     return found
 
 
@@ -125,7 +108,7 @@ def build(shape: str, *, quick: bool = False, seed: int = 0, batch: int = BATCH)
 def adapted(problem: Problem, way: str) -> Problem:
     """Make it ready for a way, in place for all but peft's."""
     model: Any = problem.model
-    if way == "peft_lora":
+    if way == LORA:
         return Problem(model=_with_peft(model), example=problem.example)
     if way == "stock_bias":
         for name, it in model.named_parameters():

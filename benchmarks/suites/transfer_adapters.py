@@ -13,8 +13,6 @@ from benchmarks.registry import Case, Figure, Setting, Suite, Table
 from benchmarks.schema import Check, Results
 from benchmarks.transfer_adapters_problem import (
     BATCH,
-    PEFT,
-    RANK,
     SHAPES,
     WAYS,
     Problem,
@@ -23,6 +21,7 @@ from benchmarks.transfer_adapters_problem import (
     byte_errors,
     in_a_child,
 )
+from benchmarks.transfer_peft import PEFT, RANK
 
 
 def _check(shape: str, _: Setting) -> Check:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from multum.cost.witness import kept_by_autograd
 from multum.transfer import make_lean, to_int8
-from multum.transfer.lean_functions import plain
+from multum.transfer.frozen_weight import plain
 from multum.transfer.lora import LoRALinear
 from multum.transfer.lora_functions import lora_linear, lora_linear_reference
 

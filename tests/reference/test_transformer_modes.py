@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from multum.cost.kept import saved_in_graph
 from multum.cost.witness import kept_by_autograd
 from multum.transfer import gradient_error
-from multum.transfer.lean_functions import plain
+from multum.transfer.frozen_weight import plain
 from multum.transfer.lora import LoRALinear
 from multum.transfer.lora_functions import lora_linear_reference
 from multum.transfer.transformer_modes import TransformerMode, adapt_transformer

@@ -29,7 +29,7 @@ def clothing() -> TransferConfig:
     Paper: none; the photographs are free, which those of the paper are not.
     Expected: not measured yet.
     """
-    return TransferConfig(data=Path("clothing-dataset-small"), side=192, num_epochs=10)
+    return TransferConfig(data=Path("clothing-dataset-small"), side=192, num_epochs=6)
 
 
 def clothing_last() -> TransferConfig:

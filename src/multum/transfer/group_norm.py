@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from multum.core import invalid
-from multum.transfer.lean_functions import FrozenWeight, scaled
+from multum.transfer.frozen_weight import FrozenWeight, scaled
 from multum.transfer.lean_layers import LEAN, LeanConv2d, can_be_frozen
 from multum.transfer.lean_sequence import LeanSequential
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from multum.core import invalid
 from multum.ops.int8_linear import quantize_weight
+from multum.transfer.frozen_weight import FrozenWeight
 from multum.transfer.group_norm import WeightStandardizedConv2d, standardized
-from multum.transfer.lean_functions import FrozenWeight
 from multum.transfer.lean_layers import LeanConv2d, LeanLinear, can_be_frozen
 
 

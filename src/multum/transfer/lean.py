@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from multum.backbones import SamePadding
+from multum.backbones import InvertedResidual, SamePadding
 from multum.core import invalid
 from multum.transfer.int8_backbone import int8_paths
 from multum.transfer.lean_layers import LEAN, LeanConv2d
 from multum.transfer.lean_norms import LeanGroupNorm, LeanLayerNorm
-from multum.transfer.lean_sequence import LeanSequential
+from multum.transfer.lean_sequence import LeanInvertedResidual, LeanSequential
 from multum.transfer.norm_functions import KEEPS, Keeps
 
 KEEPS_NOTHING = (
@@ -31,6 +31,11 @@ KEEPS_NOTHING = (
     SamePadding,
 )
 """Stock layers that are lean as they are: they keep shapes, or, dropout, a byte of an element."""
+LEAN_CONTAINERS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Sequential: LeanSequential,
+    InvertedResidual: LeanInvertedResidual,
+}
+"""What becomes of modules that run layers one after the other, by their exact type."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +72,7 @@ def make_lean(model: nn.Module, norms: Keeps = "exact", *, few_kernels: bool = F
         raise invalid("norms", f"one of {', '.join(KEEPS)}", norms)
     changed, stock = [], []
     for path, module in model.named_modules():
-        twin: type[nn.Module] | None = LEAN.get(type(module))
-        if type(module) is nn.Sequential:
-            twin = LeanSequential
+        twin = (LEAN | LEAN_CONTAINERS).get(type(module))
         if twin is not None:
             if isinstance(module, nn.BatchNorm2d) and module.running_mean is None:
                 raise invalid(
@@ -105,8 +108,7 @@ def make_stock(model: nn.Module) -> None:
             "int8 codes",
             "call to_float(model) first",
         )
-    stock: dict[type[nn.Module], type[nn.Module]] = {twin: kind for kind, twin in LEAN.items()}
-    stock[LeanSequential] = nn.Sequential
+    stock = {twin: kind for kind, twin in (LEAN | LEAN_CONTAINERS).items()}
     for module in model.modules():
         if type(module) in stock:
             module.__class__ = stock[type(module)]

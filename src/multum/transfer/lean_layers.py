@@ -14,16 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multum.ops.masked_activation import Bend, masked_activation
-from multum.transfer.lean_functions import (
-    FrozenWeight,
-    Geometry,
-    average_pool,
-    fixed_norm,
-    frozen_conv,
-    frozen_linear,
-    plain,
-    scaled,
-)
+from multum.transfer.frozen_chain import Link, frozen_chain
+from multum.transfer.frozen_convolution import Geometry
+from multum.transfer.frozen_weight import FrozenWeight, plain, scaled
+from multum.transfer.lean_functions import average_pool, fixed_norm, frozen_linear
 from multum.transfer.lean_norms import LeanGroupNorm, LeanLayerNorm
 
 
@@ -36,7 +30,9 @@ class LeanConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """The same as `nn.Conv2d`'s."""
         weight = self.frozen_weight()
-        return super().forward(x) if weight is None else frozen_conv(x, weight, self.bias, geometry_of(self))
+        if weight is None:
+            return super().forward(x)
+        return frozen_chain(x, [Link(weight=weight, shift=self.bias, geometry=geometry_of(self))])
 
     def frozen_weight(self, factor_O: Tensor | None = None) -> FrozenWeight | None:
         """The weight, with a factor for each output in it; None while it trains, or the padding is not known."""
@@ -76,25 +72,36 @@ class FixedBatchNorm2d(nn.BatchNorm2d):
 class LeanReLU(nn.ReLU):
     """Keeps a bit of each element."""
 
+    bend = Bend()
+    """Where it bends."""
+
     def forward(self, x: Tensor) -> Tensor:
         """The same as `nn.ReLU`'s, never in place."""
-        return masked_activation(x, Bend())
+        return masked_activation(x, self.bend)
 
 
 class LeanReLU6(nn.ReLU6):
     """Keeps a bit of each element."""
 
+    bend = Bend(high=6.0)
+    """Where it bends."""
+
     def forward(self, x: Tensor) -> Tensor:
         """The same as `nn.ReLU6`'s, never in place."""
-        return masked_activation(x, Bend(high=6.0))
+        return masked_activation(x, self.bend)
 
 
 class LeanLeakyReLU(nn.LeakyReLU):
     """Keeps a bit of each element."""
 
+    @property
+    def bend(self) -> Bend:
+        """Where it bends."""
+        return Bend(negative_slope=self.negative_slope)
+
     def forward(self, x: Tensor) -> Tensor:
         """The same as `nn.LeakyReLU`'s, never in place."""
-        return masked_activation(x, Bend(negative_slope=self.negative_slope))
+        return masked_activation(x, self.bend)
 
 
 class LeanAvgPool2d(nn.AvgPool2d):
@@ -154,8 +161,9 @@ def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
         scale = torch.rsqrt(norm.running_var + norm.eps)
         if norm.weight is not None:
             scale = scale * norm.weight
-        centre = norm.running_mean * scale
-    return scale, -centre if norm.bias is None else norm.bias - centre
+    if norm.bias is None:
+        return scale, -norm.running_mean * scale
+    return scale, torch.addcmul(norm.bias, norm.running_mean, scale, value=-1)
 
 
 def _pair(size: Any) -> tuple[int, int]:

@@ -123,6 +123,11 @@ RESIDUAL_BLOCKS = ("InvertedResidual", "ResidualBlock", "BasicBlock", "Bottlenec
 """Kinds of blocks that are found by themselves, by the names that their authors gave them."""
 
 
+def is_residual_block(module: nn.Module) -> bool:
+    """Whether it is of a kind in `RESIDUAL_BLOCKS`; a lean block is still of its kind."""
+    return not _kinds(module).isdisjoint(RESIDUAL_BLOCKS)
+
+
 def find_places(
     model: nn.Module, example: Float[Tensor, "B C H W"], blocks: Sequence[str] | None = None
 ) -> tuple[LitePlace, ...]:
@@ -187,10 +192,14 @@ def attach_lite(
 
 
 def _is_block(module: nn.Module) -> bool:
-    if type(module).__name__ not in RESIDUAL_BLOCKS:
+    if not is_residual_block(module):
         return False
     convs = sum(isinstance(it, nn.Conv2d) for it in module.modules())
-    return convs > 2 or type(module).__name__ != "InvertedResidual"  # one of two has no expansion
+    return convs > 2 or "InvertedResidual" not in _kinds(module)  # one of two has no expansion
+
+
+def _kinds(module: nn.Module) -> set[str]:
+    return {kind.__name__ for kind in type(module).__mro__}
 
 
 def _place(path: str, given: torch.Size, found: torch.Size) -> LitePlace:

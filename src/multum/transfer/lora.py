@@ -23,8 +23,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from multum.core import invalid
+from multum.transfer.frozen_weight import plain
 from multum.transfer.int8_backbone import Int8Linear, to_float
-from multum.transfer.lean_functions import plain
 from multum.transfer.lean_layers import LeanLinear
 from multum.transfer.lora_functions import lora_linear
 

@@ -24,7 +24,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from multum.transfer.lean_functions import FrozenWeight
+from multum.transfer.frozen_weight import FrozenWeight
 
 
 def lora_linear(

@@ -7,7 +7,7 @@ one dial that saves memory and time in every mode.
 from torch import nn
 
 from multum.core import invalid
-from multum.transfer.lite_residual import RESIDUAL_BLOCKS, WithLite
+from multum.transfer.lite_residual import RESIDUAL_BLOCKS, WithLite, is_residual_block
 
 
 def block_paths(model: nn.Module) -> tuple[str, ...]:
@@ -23,7 +23,7 @@ def block_paths(model: nn.Module) -> tuple[str, ...]:
     found: list[str] = []
     for path, module in model.named_modules():
         inside = any(path.startswith(f"{it}.") for it in found)
-        if not inside and (isinstance(module, WithLite) or type(module).__name__ in RESIDUAL_BLOCKS):
+        if not inside and (isinstance(module, WithLite) or is_residual_block(module)):
             found.append(path)
     if not found:
         kinds = ", ".join(RESIDUAL_BLOCKS)

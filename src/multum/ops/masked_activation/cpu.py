@@ -1,6 +1,7 @@
 """Calls the compiled kernel `cpu.cpp` through ctypes. Shape legend as in `reference.py`."""
 
 import ctypes
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from multum.ops.masked_activation.reference import Bend
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
-_FORWARD: list[Any] = [_POINTER, _POINTER, _POINTER, _COUNT, ctypes.c_float * 3, ctypes.c_int]
-_BACKWARD: list[Any] = [*[_POINTER] * 3, *[_COUNT] * 3, ctypes.c_float, _POINTER, ctypes.c_int]
+_ARGUMENTS: dict[str, list[Any]] = {
+    "multum_masked_activation": [*[_POINTER] * 3, _COUNT, ctypes.c_float * 3, ctypes.c_int],
+    "multum_masked_gradient": [*[_POINTER] * 3, *[_COUNT] * 3, ctypes.c_float, _POINTER, ctypes.c_int],
+}
 
 
 def library() -> NativeLibrary | None:
@@ -25,8 +28,7 @@ def library() -> NativeLibrary | None:
 def activate(x: Float[Tensor, "..."], out: Float[Tensor, "..."], bend: Bend) -> UInt8[Tensor, " P"]:
     """Write the activation of x, dense, into `out`, which lies in memory as x does and may be x; return the bits."""
     bits = torch.empty((x.numel() + 7) // 8, dtype=torch.uint8)
-    run = _handle().multum_masked_activation
-    run.argtypes, run.restype = _FORWARD, None
+    run = _function("multum_masked_activation")
     bends = (ctypes.c_float * 3)(bend.low, bend.top, bend.negative_slope)
     run(x.data_ptr(), out.data_ptr(), bits.data_ptr(), x.numel(), bends, torch.get_num_threads())
     return bits
@@ -49,8 +51,7 @@ def gradient_of(
         channels = gradient.shape[1]
         inner = gradient.stride(1) if gradient.numel() else 1
         sums = torch.empty(channels)
-    run = _handle().multum_masked_gradient
-    run.argtypes, run.restype = _BACKWARD, None
+    run = _function("multum_masked_gradient")
     run(
         *(it.data_ptr() for it in (gradient, bits, out)),
         *(gradient.numel(), channels, inner, bend.negative_slope),
@@ -60,7 +61,14 @@ def gradient_of(
     return sums
 
 
-def _handle() -> ctypes.CDLL:
+def _function(name: str) -> Any:
     loaded = library()
     assert loaded is not None, "dispatch asked for a kernel that is not there"
-    return loaded.handle
+    return _declared(loaded.handle, name)
+
+
+@cache
+def _declared(handle: ctypes.CDLL, name: str) -> Any:
+    function = getattr(handle, name)
+    function.argtypes, function.restype = _ARGUMENTS[name], None
+    return function

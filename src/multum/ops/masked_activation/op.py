@@ -4,6 +4,8 @@ Shape legend as in `reference.py`.
 """
 
 import math
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -54,7 +56,12 @@ def masked_activation(
 
 
 def masked_activation_(x: Float[Tensor, "..."], bend: Bend, impl: str = "auto") -> UInt8[Tensor, " P"]:
-    """Write the activation over x, which has a standard layout and nobody else needs; return the bits."""
+    """Write the activation over x, which has a standard layout and nobody else needs; return the bits.
+
+    On `meta` no more is made than the compiled path makes, so that ledgers see its memory.
+    """
+    if x.is_meta:
+        return _empty_bits(x)
     if choose(impl, x, implementations()) == "cpu":
         return cpu.activate(x, x, bend)
     y, bits = reference.masked_activation_reference(x, bend)
@@ -81,13 +88,17 @@ def masked_gradient(
         in_place: Whether the result is written over `gradient`, which then nobody else may need.
         impl: As in `masked_activation`.
     """
+    if gradient.is_meta:
+        out = gradient if in_place else torch.empty_like(gradient)
+        return out, gradient.new_empty(gradient.shape[1]) if with_sum else None
     if choose(impl, gradient, implementations()) == "cpu":
         out = gradient if in_place else torch.empty_like(gradient)
         return out, cpu.gradient_of(gradient, bits, out, bend, with_sum=with_sum)
     return reference.masked_gradient_reference(gradient, bits, bend, with_sum=with_sum)
 
 
-def implementations() -> dict[str, Implementation]:
+@cache  # asked for in every layer
+def implementations() -> Mapping[str, Implementation]:
     """What each fast path takes; `reference` takes everything."""
     return {
         "cpu": Implementation(
@@ -118,6 +129,8 @@ class _Masked(Function):
         if choose(impl, x, implementations()) == "cpu":
             y = torch.empty_like(x)
             bits = cpu.activate(x, y, bend)
+        elif x.is_meta:
+            y, bits = torch.empty_like(x), _empty_bits(x)
         else:
             y, bits = reference.masked_activation_reference(x, bend)
         ctx.save_for_backward(bits)
@@ -144,7 +157,11 @@ def _masked_activation(
 
 @_masked_activation.register_fake
 def _(x: Tensor, *_dials: object) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(x), x.new_empty((x.numel() + 7) // 8, dtype=torch.uint8)
+    return torch.empty_like(x), _empty_bits(x)
+
+
+def _empty_bits(x: Tensor) -> Tensor:
+    return x.new_empty((x.numel() + 7) // 8, dtype=torch.uint8)
 
 
 @torch.library.custom_op("multum::masked_gradient", mutates_args=())

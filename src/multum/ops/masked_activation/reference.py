@@ -76,7 +76,8 @@ def masked_gradient_reference(
     """
     flat = in_memory_order(gradient)
     between = _unpacked(bits, flat.numel())
-    passed = torch.where(between, flat, flat * bend.negative_slope)
+    elsewhere = flat * bend.negative_slope if bend.negative_slope else torch.zeros_like(flat)
+    passed = torch.where(between, flat, elsewhere)
     result = torch.empty_like(gradient)
     in_memory_order(result).copy_(passed)
     return result, result.sum([dim for dim in range(result.dim()) if dim != 1]) if with_sum else None
