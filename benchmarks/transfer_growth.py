@@ -1,4 +1,4 @@
-"""By how much a process grows in a step of training EfficientNet-Lite0 on clothes, mode by mode, and at rivals'."""
+"""By how much a process grows in a step of training EfficientNet-Lite0, mode by mode, and at rivals'."""
 
 import json
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.places import ROOT
+from benchmarks.transfer_peft import LORA, ask_peft, with_lora
 from multum.cost.witness import ask_child, growth_of
 from multum.transfer import MODES, Mode, TransferConfig, make_stock, recompute_blocks
 from multum.transfer.train_command import adapted_network, fresh_backbone
@@ -15,7 +16,7 @@ from multum.transfer.train_command import adapted_network, fresh_backbone
 STOCK, CHECKPOINTED = "full_stock", "full_checkpointed"
 """Everything trains: as torch has it, and with every block computed again in backward."""
 LEAN: Final[dict[str, Mode]] = {mode.replace("+", "_"): mode for mode in get_args(Mode)}
-MEASURED: Final = (*LEAN, STOCK, CHECKPOINTED)
+MEASURED: Final = (*LEAN, STOCK, CHECKPOINTED, LORA)
 assert len(LEAN) == len(MODES), "every mode has a name of its own"
 NUM_CLASSES, WARM_SIDE = 10, 64
 
@@ -37,7 +38,9 @@ def grown_mb(name: str, *, batch: int, side: int) -> float:
     Returns:
         The most that forward and backward added, in MB; gradients were there before.
     """
-    return float(ask_child(CHILD, name, str(batch), str(side), folder=ROOT)["bytes"]) / 1e6
+    words = (CHILD, name, str(batch), str(side))
+    found = ask_peft(*words, grows=True) if name == LORA else ask_child(*words, folder=ROOT)
+    return float(found["bytes"]) / 1e6
 
 
 def grow(name: str, batch: int, side: int) -> None:
@@ -56,6 +59,8 @@ def _step(name: str, batch: int, side: int) -> Callable[[], float]:
         make_stock(network)
     if name == CHECKPOINTED:
         recompute_blocks(network)
+    if name == LORA:
+        network = with_lora(network)
     for it in network.parameters():
         if it.requires_grad:
             it.grad = torch.zeros_like(it)

@@ -23,6 +23,7 @@ from multum.transfer.train import Training
 from multum.transfer.train_command import (
     ADAPTED_FILE,
     Network,
+    a_few,
     adapted_network,
     fresh_backbone,
     judge_part,
@@ -154,7 +155,7 @@ def _rounded(config: TransferConfig, finished: Path) -> float:
     backbone = fresh_backbone(config)
     data = load_data(config, config.side or backbone.resolution, backbone.scaling)
     adapted = apply_delta(backbone, load_delta(finished / ADAPTED_FILE))
-    to_int8(backbone)
+    to_int8(backbone, a_few(backbone, data))
     network = Network(model=backbone.eval(), adapted=adapted, side=config.side or backbone.resolution)
     return 100 * judge_part(network, data.pictures, data.split.test, config.batch_size).accuracy
 
@@ -164,6 +165,6 @@ def _trained_in_int8(config: TransferConfig, folder: Path) -> float:
     data = load_data(config, config.side or backbone.resolution, backbone.scaling)
     example = to_measure_by(config, backbone, data)
     network = adapted_network(config, backbone, len(data.pictures.folder.classes), example=example)
-    to_int8(network.model)
+    to_int8(network.model, a_few(backbone, data))
     Training(network.model, network.adapted.classifier, data, config, folder).run()
     return 100 * judge_part(network, data.pictures, data.split.test, config.batch_size).accuracy

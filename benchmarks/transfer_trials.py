@@ -155,3 +155,5 @@ CLOTHING = Problem(
     rates=NEAR_RATES,
 )
 """Photographs by many people, in their author's parts."""
+
+PROBLEMS = {it.name: it for it in (DIGITS, CALTECH, CLOTHING)}

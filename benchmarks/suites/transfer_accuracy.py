@@ -11,7 +11,9 @@ from pathlib import Path
 from benchmarks.registry import Case, Figure, Plot, Setting, Suite, Table
 from benchmarks.schema import Check, Results
 from benchmarks.transfer_growth import LEAN, MEASURED, grown_mb
+from benchmarks.transfer_lora import learned_with_lora
 from benchmarks.transfer_peers import converged_last, int8_accuracies
+from benchmarks.transfer_peft import LORA, PEFT, RANK
 from benchmarks.transfer_picture import draw_modes, modes_table
 from benchmarks.transfer_trials import CALTECH, CLOTHING, DIGITS, Problem, learned, seeds_of, tried
 from multum.transfer import Mode
@@ -19,7 +21,8 @@ from multum.transfer import Mode
 QUICK_BATCH, QUICK_SIDE = 2, 64
 MICRO_BATCHES = (4, 1)
 """Pictures that go through the network at a time in `lite+bias` with the very same gradients."""
-SMALL_PROBLEM_MODES = ("last", "bias", "lite_bias", "full")
+CALTECH_MODES = ("last", "bias", "lite_bias", "full")
+CLOTHING_MODES = ("last", "lite_bias", "full")
 
 
 def _run_mode(problem: Problem, mode: Mode) -> Callable[[object, Setting], Mapping[str, float]]:
@@ -66,15 +69,27 @@ def _run_int8(_: object, setting: Setting) -> Mapping[str, float]:
     return readings
 
 
-def _run_growth(_: object, setting: Setting) -> Mapping[str, float]:
-    batch, side = CLOTHING.config.batch_size, CLOTHING.config.side
-    assert side is not None, "the recipe names one"
-    if setting.quick:
-        batch, side = QUICK_BATCH, QUICK_SIDE
-    readings = {f"{name}_mb": grown_mb(name, batch=batch, side=side) for name in MEASURED}
-    for micro in () if setting.quick else MICRO_BATCHES:
-        readings[f"lite_bias_micro_{micro}_mb"] = grown_mb("lite_bias", batch=micro, side=side)
-    return readings
+def _run_growth(problem: Problem) -> Callable[[object, Setting], Mapping[str, float]]:
+    def run(_: object, setting: Setting) -> Mapping[str, float]:
+        batch, side = problem.config.batch_size, problem.config.side
+        assert side is not None, "the problems name one"
+        if setting.quick:
+            batch, side = QUICK_BATCH, QUICK_SIDE
+        readings = {f"{name}_mb": grown_mb(name, batch=batch, side=side) for name in MEASURED}
+        for micro in () if setting.quick else MICRO_BATCHES:
+            readings[f"lite_bias_micro_{micro}_mb"] = grown_mb("lite_bias", batch=micro, side=side)
+        return readings
+
+    return run
+
+
+def _memory_case(problem: Problem, name: str) -> Case:
+    return Case(
+        name=name,
+        about=f"growth of a process in a step, {problem.config.side} px, 8 pictures, every mode and rivals",
+        check=lambda _: Check.holds(True, "stock and lean layers are compared in transfer_memory"),
+        run=_run_growth(problem),
+    )
 
 
 def _difference(problem: str, mode: str, other: str) -> Callable[[Results], float]:
@@ -117,21 +132,26 @@ SUITE = Suite(
     name="transfer_accuracy",
     about="Accuracy of transfer learning in every mode, near to ImageNet and far from it, with its memory",
     counts_only=True,
+    peers=(PEFT,),
     cases=(
-        *(_case(problem, slug) for problem in (DIGITS, CALTECH) for slug in SMALL_PROBLEM_MODES),
+        *(_case(DIGITS, slug) for slug in LEAN),
+        Case(
+            name=f"{DIGITS.name}_{LORA}",
+            about=f"EfficientNet-Lite0 at {DIGITS.config.side} px, {DIGITS.about}, peft's LoRA of rank {RANK} on "
+            f"convolutions of single pixels; {len(DIGITS.seeds)} seeds",
+            check=_check_parts(DIGITS),
+            run=lambda _, setting: tried(DIGITS, "lite+bias", setting, learned_with_lora),
+        ),
+        _memory_case(DIGITS, "digits_memory"),
+        *(_case(CALTECH, slug) for slug in CALTECH_MODES),
         Case(
             name="int8_backbone",
             about="lite+bias on both small problems, the frozen weights in int8 after the training and in it",
             check=_check_parts(CALTECH),
             run=_run_int8,
         ),
-        Case(
-            name="clothing_memory",
-            about=f"growth of a process in a step, {CLOTHING.config.side} px, 8 pictures, every mode and rivals",
-            check=lambda _: Check.holds(True, "stock and lean layers are compared in transfer_memory"),
-            run=_run_growth,
-        ),
-        *(_case(CLOTHING, slug) for slug in LEAN),
+        _memory_case(CLOTHING, "clothing_memory"),
+        *(_case(CLOTHING, slug) for slug in CLOTHING_MODES),
     ),
     tables=(Table(name="modes", render=modes_table),),
     plots=(Plot(path=Path("docs/images/transfer_modes.svg"), draw=draw_modes),),

@@ -12,6 +12,7 @@ from benchmarks.registry import Case, Setting
 from benchmarks.schema import CaseResult, Check, NoNumberError, Results
 from benchmarks.suites import transfer_accuracy
 from benchmarks.transfer_folders import copied
+from benchmarks.transfer_peft import LORA
 from benchmarks.transfer_picture import draw_modes, modes_table
 from benchmarks.transfer_trials import DIGITS, Problem, Trial, tried
 from test_transfer_train import tiny, write_pictures
@@ -109,7 +110,8 @@ def test_a_picture_is_in_one_part_and_a_folder_is_copied_once(tmp_path: Path) ->
 
 def test_every_mode_and_rival_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer_growth, "fresh_backbone", lambda _: small_mobile(2))
-    steps = {name: transfer_growth._step(name, 1, 32) for name in transfer_growth.MEASURED}
+    ours = [name for name in transfer_growth.MEASURED if name != LORA]  # peft's needs its own environment
+    steps = {name: transfer_growth._step(name, 1, 32) for name in ours}
     assert {name: step() > 0 for name, step in steps.items()} == dict.fromkeys(steps, True)
 
 
@@ -139,7 +141,12 @@ def results(*modes: str) -> Results:
     def case(name: str, readings: dict[str, float]) -> CaseResult:
         return CaseResult(name=name, about="", check=Check.holds(True, ""), readings=dict(readings))
 
-    accuracies = [case(f"clothing_{mode}", {"test": 90.0, "test_spread": 0.5}) for mode in modes]
+    accuracies = [
+        case(f"{problem}_{mode}", {"test": 90.0, "test_spread": 0.5})
+        for problem in ("digits100", "clothing")
+        for mode in modes
+    ]
+    memories = [case(f"{it}_memory", memory) for it in ("digits", "clothing")]
     return Results(
         suite="transfer_accuracy",
         about="",
@@ -148,18 +155,19 @@ def results(*modes: str) -> Results:
         num_threads=1,
         seed=0,
         provenance={},
-        cases=(case("clothing_memory", memory), *accuracies),
+        cases=(*memories, *accuracies),
     )
 
 
 def test_the_table_has_what_was_measured_and_the_rivals_of_full() -> None:
-    lines = modes_table(results("last", "lite_bias", "full")).splitlines()
+    lines = modes_table(results("last", "lite_bias", "full", LORA)).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == [
         "| last",
         "| lite+bias",
         "| full",
         "| full, as torch has it",
         "| full, blocks computed again",
+        "| LoRA by peft",
     ]
 
 
@@ -185,5 +193,5 @@ def test_figures_are_read_off_the_cases() -> None:
 
 
 def test_a_case_of_each_mode_can_be_measured_by_itself() -> None:
-    assert {f"clothing_{slug}" for slug in transfer_growth.LEAN} <= CASES
-    assert {"clothing_memory", "int8_backbone", "digits100_last", "caltech24_full"} <= CASES
+    assert {f"digits100_{slug}" for slug in (*transfer_growth.LEAN, LORA)} <= CASES
+    assert {"clothing_memory", "digits_memory", "int8_backbone", "clothing_last", "caltech24_full"} <= CASES

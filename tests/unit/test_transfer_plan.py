@@ -71,6 +71,9 @@ def test_facts_come_from_headers(tmp_path: Path) -> None:
 def test_portions_and_recomputation_take_less_and_stock_takes_more() -> None:
     whole = step_memory(WISH, 5)
     assert step_memory(replace(WISH, micro_batch=1), 5).total_bytes < whole.total_bytes
+    in_int8 = step_memory(replace(WISH, int8=True), 5)
+    assert in_int8.weight_bytes < 0.7 * whole.weight_bytes
+    assert in_int8.activation_bytes == whole.activation_bytes
     full = replace(WISH, mode="full")
     kept = step_memory(full, 5).kept_bytes
     assert step_memory(replace(full, recompute=True), 5).kept_bytes < 0.6 * kept

@@ -17,6 +17,7 @@ from multum.backbones import Backbone
 from multum.core import UserError, from_dict, to_dict
 from multum.transfer import (
     EvaluateTransferConfig,
+    Mode,
     TransferConfig,
     evaluate_transfer,
     load_delta,
@@ -28,6 +29,7 @@ from multum.transfer.add_classes_result import AddClassesResult
 from multum.transfer.delta import write_delta
 from multum.transfer.delta_command import DeltaConfig, show_delta
 from multum.transfer.export_command import ExportConfig, MergeConfig, export_transfer, merge_transfer
+from multum.transfer.int8_backbone import int8_paths
 from multum.transfer.predict_command import PredictConfig, predict_transfer
 from multum.transfer.trained_run import load_trained
 from small_cnns import small_mobile
@@ -432,3 +434,33 @@ def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
     (run / "run.json").write_text(json.dumps({**record, "result": {"trained": {}}}))
     with pytest.raises(UserError, match="must hold a run of multum transfer add-classes"):
         load_trained(run)
+
+
+# --- a backbone in int8 ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["bias", "lite+bias"])
+def test_a_training_in_int8_is_used_as_it_was_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode
+) -> None:
+    monkeypatch.setattr("multum.transfer.train_command.make_backbone", lambda *_, **__: tiny(config))
+    config = TransferConfig(
+        data=write_pictures(tmp_path / "pictures", COLOURS), side=SIDE, num_epochs=2, batch_size=5, int8=True,
+        pretrained=False, learning_rate=0.01, validation=0.25, test=0.25, mode=mode,
+    )  # fmt: skip
+    result = train_transfer(config, tmp_path / "run")
+    found = evaluate_transfer(EvaluateTransferConfig(run=tmp_path / "run", data=tmp_path / "pictures"))
+    assert found == result.test
+    trained = load_trained(tmp_path / "run")
+    assert len(int8_paths(trained.network.model)) > 10
+    tensors = trained.delta.tensors
+    assert not any("int8" in name for name in tensors)
+    fresh = tiny(config).state_dict()
+    moved = [name for name in fresh if name.endswith("running_mean") and name.startswith("last.")]
+    assert moved
+    assert all(not torch.equal(tensors[name], fresh[name]) for name in moved), "means follow the rounding"
+
+
+def test_int8_needs_something_frozen() -> None:
+    with pytest.raises(UserError, match="int8 must be False in mode full"):
+        TransferConfig(data="digits", mode="full", int8=True)

@@ -1,9 +1,9 @@
 """What a task changed in a network, in a small file: the frozen backbone is not in it, everybody has it already.
 
-A delta holds the parameters that trained, the new classifier, and the lite residuals as a whole. Instead of the
-backbone it holds a hash of every tensor that stayed as it was, so that it cannot be put onto another one unnoticed. The
-file is safetensors with a JSON header: reading it runs nothing. It keeps every bit, or, where less will do, halves or
-bytes.
+A delta holds the parameters that trained, the new classifier, the lite residuals as a whole, and, of a backbone in
+int8, the means of its norms, which follow the rounding. Instead of the backbone it holds a hash of every tensor that
+stayed as it was, so that it cannot be put onto another one unnoticed. The file is safetensors with a JSON header:
+reading it runs nothing. It keeps every bit, or, where less will do, halves or bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ from multum.training import read_tensor_file, write_tensor_file
 from multum.transfer.delta_precision import Precision, pack, unpack
 from multum.transfer.frozen_hash import frozen_hash, split_name
 from multum.transfer.group_norm import WeightStandardizedConv2d, num_groups
+from multum.transfer.int8_backbone import int8_paths
 from multum.transfer.lean_norms import LeanGroupNorm, LeanLayerNorm
 from multum.transfer.lite_residual import LitePlace, WithLite
 from multum.transfer.modes import Adapted, Mode, Norms
@@ -121,12 +122,14 @@ def take_delta(
     _check_adapted(model, adapted)
     state, places = model.state_dict(), adapted.lite_places
     trained = {*adapted.trained, *(name for name, it in model.named_parameters() if it.requires_grad)}
+    moved = ".running_mean" if int8_paths(model) else None
     changed = [
         name
         for name in state
         if name in trained
         or name.startswith(f"{adapted.classifier}.")
         or split_name(name, places)[0] is not None
+        or (moved is not None and name.endswith(moved))
     ]
     for name in changed:
         if not bool(torch.isfinite(state[name]).all()):

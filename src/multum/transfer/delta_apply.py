@@ -104,16 +104,18 @@ def plan_swaps(model: nn.Module, delta: Delta) -> tuple[Swap, ...]:
     _check_frozen(model, own, delta.header)
     return (
         head_swap,
-        *(_parameter_swap(model, name, tensor) for name, tensor in own.items()),
+        *(_tensor_swap(model, name, tensor) for name, tensor in own.items()),
         *(_lite_swap(model, places[path], tensors) for path, tensors in of_lite.items()),
     )
 
 
-def _parameter_swap(model: nn.Module, name: str, tensor: Tensor) -> Swap:
+def _tensor_swap(model: nn.Module, name: str, tensor: Tensor) -> Swap:
     path, _, own = name.rpartition(".")
     owner = model.get_submodule(path)
     before = getattr(owner, own)
-    after = nn.Parameter(torch.empty_like(before).detach().copy_(tensor), requires_grad=False)
+    after = torch.empty_like(before).detach().copy_(tensor)
+    if isinstance(before, nn.Parameter):
+        after = nn.Parameter(after, requires_grad=False)
     return Swap(owner=owner, name=own, before=before, after=after)
 
 
@@ -163,8 +165,8 @@ def _check_same_names(found: Iterable[str], wanted: Iterable[str], what: str) ->
 
 
 def _check_names(model: nn.Module, own: Iterable[str], places: Iterable[str]) -> None:
-    parameters, modules = dict(model.named_parameters()), dict(model.named_modules())
-    missing = [it for it in own if it not in parameters] + [it for it in places if it not in modules]
+    tensors, modules = model.state_dict(), dict(model.named_modules())
+    missing = [it for it in own if it not in tensors] + [it for it in places if it not in modules]
     if missing:
         raise UserError(
             f"model must have what the delta changes; it has no {', '.join(sorted(missing)[:3])}; {REMEDY}"

@@ -22,6 +22,7 @@ from multum.core import invalid
 from multum.ops.int8_linear import quantize_weight
 from multum.transfer.frozen_weight import FrozenWeight
 from multum.transfer.group_norm import WeightStandardizedConv2d, standardized
+from multum.transfer.int8_means import input_means, move_means_
 from multum.transfer.lean_layers import LeanConv2d, LeanLinear, can_be_frozen
 
 
@@ -76,7 +77,7 @@ class Int8Report:
     """Of their codes and scales."""
 
 
-def to_int8(model: nn.Module) -> Int8Report:
+def to_int8(model: nn.Module, example: Float[Tensor, "B 3 H W"] | None = None) -> Int8Report:
     """Hold the frozen weights of convolutions and linear layers in int8 from now on, in place.
 
     They are buffers `weight_int8` and `weight_scale` then, also in a state; the parameter `weight` is gone. A
@@ -85,6 +86,8 @@ def to_int8(model: nn.Module) -> Int8Report:
 
     Args:
         model: Frozen where it is to be in int8: freeze it first.
+        example: Some pictures of the task, eight do; the means of norms with fixed statistics, which are buffers, then
+            move as far as rounding moves what goes into them on these. None: means stay, features are further off.
 
     Returns:
         What is in int8, and what stays in float and why.
@@ -105,9 +108,13 @@ def to_int8(model: nn.Module) -> Int8Report:
     }
     chosen = [path for path, why in reasons.items() if why is None]
     for path in chosen:
-        if not bool(torch.isfinite(layers[path].weight).all()):
+        weight = layers[path].weight
+        if not weight.is_meta and not bool(torch.isfinite(weight).all()):
             raise invalid(f"the weight of {path or 'the layer'}", "finite", "NaN or infinity")
+    before = None if example is None else input_means(model, example)
     sizes = [_round_(layers[path]) for path in chosen]
+    if example is not None and before is not None:
+        move_means_(model, example, before)
     return Int8Report(
         int8_layers=tuple(chosen),
         float_layers=tuple(f"{path or '(model)'}: {why}" for path, why in reasons.items() if why is not None),

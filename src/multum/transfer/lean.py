@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from multum.backbones import InvertedResidual, SamePadding
+from multum.backbones import SamePadding
 from multum.core import invalid
 from multum.transfer.int8_backbone import int8_paths
 from multum.transfer.lean_layers import LEAN, LeanConv2d
 from multum.transfer.lean_norms import LeanGroupNorm, LeanLayerNorm
-from multum.transfer.lean_sequence import LeanInvertedResidual, LeanSequential
+from multum.transfer.lean_sequence import LEAN_CONTAINERS
 from multum.transfer.norm_functions import KEEPS, Keeps
 
 KEEPS_NOTHING = (
@@ -31,11 +31,6 @@ KEEPS_NOTHING = (
     SamePadding,
 )
 """Stock layers that are lean as they are: they keep shapes, or, dropout, a byte of an element."""
-LEAN_CONTAINERS: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Sequential: LeanSequential,
-    InvertedResidual: LeanInvertedResidual,
-}
-"""What becomes of modules that run layers one after the other, by their exact type."""
 
 
 @dataclass(frozen=True, kw_only=True)

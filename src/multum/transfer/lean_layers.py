@@ -161,9 +161,8 @@ def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
         scale = torch.rsqrt(norm.running_var + norm.eps)
         if norm.weight is not None:
             scale = scale * norm.weight
-    if norm.bias is None:
-        return scale, -norm.running_mean * scale
-    return scale, torch.addcmul(norm.bias, norm.running_mean, scale, value=-1)
+    mean, bias = norm.running_mean, norm.bias
+    return scale, -mean * scale if bias is None else torch.addcmul(bias, mean, scale, value=-1)
 
 
 def _pair(size: Any) -> tuple[int, int]:

@@ -45,6 +45,13 @@ class LeanInvertedResidual(InvertedResidual):
         return narrow + out if self.skip else out
 
 
+LEAN_CONTAINERS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Sequential: LeanSequential,
+    InvertedResidual: LeanInvertedResidual,
+}
+"""What becomes of modules that run layers one after the other, by their exact type."""
+
+
 def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     """Run layers one after the other, frozen convolutions with what follows them as chains."""
     links: list[Link] = []

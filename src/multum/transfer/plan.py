@@ -81,7 +81,7 @@ class Plan:
         it = self.config
         depth = "" if it.num_blocks is None else f" of the last {it.num_blocks} blocks"
         portions = "" if it.at_a_time == it.batch_size else f", {it.at_a_time} at a time"
-        extras = [name for name in ("recompute", "few_kernels", "fuse_step") if getattr(it, name)]
+        extras = [name for name in ("int8", "recompute", "few_kernels", "fuse_step") if getattr(it, name)]
         return (
             f"{it.mode}{depth} at {it.side} px, batches of {it.batch_size}{portions}"
             f"{''.join(f', {name}' for name in extras)}: {self.total_bytes / MB:.1f} of {self.budget_bytes / MB:g} MB"
@@ -209,7 +209,7 @@ class _Search:
         memory = step_memory(way, self.data.num_classes)
         decoding = self.data.largest_pixels * BYTES_OF_A_DECODED_PIXEL
         between = memory.total_bytes - memory.activation_bytes - memory.workspace_bytes - memory.picture_bytes
-        loading = 2 * (memory.weight_bytes + 4 * 1000 * _num_features(way.backbone)) if way.pretrained else 0
+        loading = 2 * _loaded_bytes(way.backbone) if way.pretrained else 0
         total = max(memory.total_bytes, between + decoding, loading) + self.data.in_memory_bytes
         return Plan(
             config=way,
@@ -223,11 +223,13 @@ class _Search:
 
 
 @cache
-def _num_features(backbone: str) -> int:
+def _loaded_bytes(backbone: str) -> int:
+    """Of a network's weights as they are published, with their thousand classes."""
     import torch
 
     with torch.device("meta"):
-        return make_backbone(backbone, num_classes=2).num_features
+        model = make_backbone(backbone, num_classes=1000)
+    return sum(it.nbytes for it in model.state_dict().values())
 
 
 def _frugal(wish: TransferConfig) -> TransferConfig:

@@ -85,7 +85,8 @@ def training_step(config: TransferConfig, num_classes: int, *, is_stock: bool = 
     """
     if config.fuse_step:
         raise invalid("fuse_step", "False where a step is measured", config.fuse_step)
-    plain = replace(config, pretrained=False, lite_start=None, lite_weights=None)
+    in_int8 = config.int8 and not is_stock
+    plain = replace(config, pretrained=False, lite_start=None, lite_weights=None, int8=in_int8)
     network = adapted_network(plain, fresh_backbone(plain), num_classes)
     if is_stock:
         make_stock(network.model)

@@ -19,6 +19,7 @@ from torch.nn import functional
 from multum.backbones import make_backbone
 from multum.cost import Cost, Moment, measure
 from multum.transfer.fused_step import FusedStep
+from multum.transfer.int8_backbone import to_int8
 from multum.transfer.lean import make_stock
 from multum.transfer.lean_layers import LeanConv2d
 from multum.transfer.modes import adapt
@@ -144,7 +145,9 @@ def floor_bytes(config: "TransferConfig", num_classes: int) -> int:
 
 def stock_config(config: "TransferConfig") -> "TransferConfig":
     """The same training as people know it: everything trains, batches are whole, nothing is computed twice."""
-    return replace(config, mode="full", num_blocks=None, micro_batch=None, recompute=False, fuse_step=False)
+    return replace(
+        config, mode="full", num_blocks=None, micro_batch=None, recompute=False, fuse_step=False, int8=False
+    )
 
 
 def _on_meta(config: "TransferConfig", num_classes: int, *, is_stock: bool) -> tuple[nn.Module, int]:
@@ -152,6 +155,8 @@ def _on_meta(config: "TransferConfig", num_classes: int, *, is_stock: bool) -> t
         model = make_backbone(config.backbone, num_classes=2, pretrained=False)
         side = config.side or model.resolution
         example = torch.zeros(1, 3, side, side)
+        if config.int8 and not is_stock:
+            to_int8(model.requires_grad_(False))
         start = None if config.lite_start is None else config.lite_start.removeprefix("measured+")
         adapt(
             model,

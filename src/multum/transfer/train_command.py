@@ -17,6 +17,7 @@ from multum.core.run import RUN_FILE
 from multum.training import CHECKPOINT_FILE, METRICS_FILE
 from multum.transfer.budget import settle, within
 from multum.transfer.delta import save_delta
+from multum.transfer.int8_backbone import to_int8
 from multum.transfer.lite_weights import load_lite_weights, start_from
 from multum.transfer.modes import Adapted, adapt
 from multum.transfer.recomputation import recompute_blocks
@@ -77,8 +78,10 @@ def train_transfer(
 
 
 def _train(config: TransferConfig, folder: Path) -> TransferResult:
-    backbone = fresh_backbone(config)
+    backbone = fresh_backbone(replace(config, int8=False))
     data = load_data(config, config.side or backbone.resolution, backbone.scaling)
+    if config.int8:
+        to_int8(backbone.requires_grad_(False), a_few(backbone, data))
     for sentence in data.pictures.folder.skipped:
         say(f"left out: {sentence}")
     classes = data.pictures.folder.classes
@@ -92,12 +95,17 @@ def _train(config: TransferConfig, folder: Path) -> TransferResult:
 def fresh_backbone(config: TransferConfig) -> Backbone:
     """The network that a configuration starts from, its classifier not yet replaced.
 
+    Where its weights are in int8, means of norms are those of the float network: a delta has those that moved.
+
     Raises:
         UserError: An unknown name, or no weights for it.
     """
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        return make_backbone(config.backbone, num_classes=2, pretrained=config.pretrained)
+        backbone = make_backbone(config.backbone, num_classes=2, pretrained=config.pretrained)
+    if config.int8:
+        to_int8(backbone.requires_grad_(False))
+    return backbone
 
 
 def adapted_network(
@@ -141,9 +149,13 @@ def adapted_network(
 def to_measure_by(
     config: TransferConfig, backbone: Backbone, data: TransferData
 ) -> Float[Tensor, "B 3 S S"] | None:
-    """A few varied pictures from everywhere in the training part; None where nothing is measured."""
-    if "lite" not in config.mode or not (config.lite_start or "").startswith("measured"):
-        return None
+    """Pictures that lite residuals are measured by; None where they are not."""
+    is_measured = "lite" in config.mode and (config.lite_start or "").startswith("measured")
+    return a_few(backbone, data) if is_measured else None
+
+
+def a_few(backbone: Backbone, data: TransferData) -> Float[Tensor, "B 3 S S"]:
+    """A few varied pictures from everywhere in the training part."""
     train = data.split.train
     few = train[:: max(1, len(train) // NUM_TO_MEASURE_BY)]
     return load_batch(backbone, data.pictures, few, data.vary)

@@ -81,6 +81,10 @@ class TransferConfig:
     """Mix channels by torch's own products, which need no code for each shape: tens of megabytes less, on some
     processors slower."""
 
+    int8: bool = False
+    """Hold the frozen weights in a byte each, the means of norms moved as rounding moves them: a third of the network's
+    memory; not where everything trains."""
+
     fuse_step: bool = False
     """Let each parameter take its step as soon as its gradient is there, and forget the gradient; for batches that are
     not cut."""
@@ -203,6 +207,8 @@ def _check_counts(config: TransferConfig) -> None:
         raise invalid("num_blocks", "at least 0", config.num_blocks)
     if config.fuse_step and config.at_a_time < config.batch_size:
         raise invalid("fuse_step", "False where batches are cut into micro-batches", config.fuse_step)
+    if config.int8 and config.mode == "full":
+        raise invalid("int8", "False in mode full, in which nothing is frozen", config.int8)
     if config.micro_batch is not None and config.micro_batch > config.batch_size:
         raise invalid("micro_batch", f"at most batch_size, {config.batch_size}", config.micro_batch)
 
