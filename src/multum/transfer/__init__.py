@@ -44,6 +44,11 @@ from multum.transfer.train_config import TransferConfig
 from multum.transfer.train_result import Judgement, Mistake, TransferResult
 from multum.transfer.trained_depth import block_paths, freeze_below
 from multum.transfer.trained_run import TrainedNetwork, TrainedRun, load_trained, read_trained
+from multum.transfer.transformer_delta import (
+    TransformerHeader,
+    load_transformer_delta,
+    save_transformer_delta,
+)
 from multum.transfer.transformer_modes import (
     TRANSFORMER_MODES,
     AdaptedTransformer,
@@ -111,6 +116,7 @@ __all__ = [
     "TrainingStep",
     "TransferConfig",
     "TransferResult",
+    "TransformerHeader",
     "TransformerMode",
     "WeightStandardizedConv2d",
     "WithLite",
@@ -133,6 +139,7 @@ __all__ = [
     "load_delta",
     "load_lite_weights",
     "load_trained",
+    "load_transformer_delta",
     "make_lean",
     "make_stock",
     "merge",
@@ -149,6 +156,7 @@ __all__ = [
     "replace_classifier",
     "save_delta",
     "save_lite_weights",
+    "save_transformer_delta",
     "set_trained",
     "set_trained_transformer",
     "show_delta",
