@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from benchmarks.registry import Setting
 from benchmarks.transfer_trials import Problem, Trial
-from multum.core import Run, say, to_dict
+from multum.core import Run, say
 from multum.training import read_tensor_file, write_tensor_file
 from multum.transfer import Mode, TransferConfig, apply_delta, load_delta, to_int8
 from multum.transfer.train import Training
@@ -55,7 +55,7 @@ def converged_last(problem: Problem, mode: Mode, rate: float, seed: int, setting
     assert mode == "last", "no other mode has fixed features"
     config = problem.wish("last", rate, seed, setting)
     folder = problem.folder(f"last-converged-{seed}", setting)
-    key = to_dict(replace(config, learning_rate=None))  # all rates share the features
+    key = replace(config, learning_rate=None)  # all rates share the features
     with Run.open(folder, key, resume=True, seed=seed) as run:
         say(f"training {problem.name} last-{rate:g}-{seed} to convergence")
         found = run.stage(f"rate-{rate:g}", partial(_accuracies, config, run.path(FEATURES_FILE)))

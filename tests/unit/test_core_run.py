@@ -125,6 +125,17 @@ def test_resume_with_another_configuration_names_the_difference(tmp_path: Path) 
         Run.open(tmp_path, Dials(keep_ratio=0.4, sizes=(1,)), resume=True)
 
 
+def test_options_that_are_newer_than_a_run_count_as_their_defaults(tmp_path: Path) -> None:
+    half_written(tmp_path)
+    record = record_of(tmp_path)
+    del record["config"]["keep_ratio"]
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="different in keep_ratio;"):
+        Run.open(tmp_path, Dials(keep_ratio=0.4), resume=True)
+    with Run.open(tmp_path, Dials(), resume=True) as run:
+        assert run.stages
+
+
 def test_folder_of_foreign_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     for wish in ({}, {"resume": True}, {"overwrite": True}):

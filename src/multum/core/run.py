@@ -18,11 +18,12 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from multum.core.config import differing_keys, to_dict
+from multum.core.config import differing_keys, from_dict, to_dict
 from multum.core.errors import UserError, invalid
 from multum.core.files import cannot_write, read_json, to_json_text, write_json_atomic, write_text_atomic
 from multum.core.provenance import provenance
@@ -136,7 +137,8 @@ class Run:
             if record is None:
                 record = _new_record(plain, provenance(seed=seed, device=device))
             else:
-                _check_may_continue(folder, record, plain, resume=resume)
+                begun = _with_defaults(record["config"], config)
+                _check_may_continue(folder, record, begun, plain, resume=resume)
                 if record["status"] != "finished":
                     record["resumed"].append(provenance(seed=seed, device=device))
             run = cls(folder, record, lock)
@@ -264,7 +266,19 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
     return cast("dict[str, Any]", record)
 
 
-def _check_may_continue(folder: Path, record: Mapping[str, Any], config: object, *, resume: bool) -> None:
+def _with_defaults(found: object, config: object) -> object:
+    """A configuration as it was written; options that there were none of then have their defaults."""
+    if not is_dataclass(config) or not isinstance(found, Mapping):
+        return found
+    try:
+        return to_plain(from_dict(type(config), found))
+    except UserError:  # it says something that means nothing now
+        return found
+
+
+def _check_may_continue(
+    folder: Path, record: Mapping[str, Any], begun: object, config: object, *, resume: bool
+) -> None:
     if not resume:
         if record["status"] == "finished":
             raise UserError(
@@ -273,7 +287,7 @@ def _check_may_continue(folder: Path, record: Mapping[str, Any], config: object,
         raise UserError(
             f"{folder} holds a run that was not finished; --resume continues it, --overwrite starts anew"
         )
-    different = differing_keys(record["config"], config)
+    different = differing_keys(begun, config)
     if different:
         raise UserError(
             f"{folder} holds a run with another configuration, different in {', '.join(different)}; "
