@@ -1,11 +1,12 @@
 """Trainings that the accuracy of transfer learning is measured by, each a run of `multum transfer train`.
 
-A learning rate is chosen for each mode from a grid, on the validation part of the first draws; the test part is told at
-the rate that was chosen, and no other. Every training has a folder of its own below `runs/transfer_accuracy`, goes on
+A learning rate is chosen for each mode on the validation part of the first draws, from three rates and as many more as
+it takes until the best has been tried between its neighbours; the test part is told at the rate that was chosen, and
+no other. Every training has a folder of its own below `runs/transfer_accuracy`, goes on
 where it was interrupted, and is not repeated once it is finished.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -18,6 +19,8 @@ from multum.transfer import Mode, TransferConfig, train_transfer
 from multum.transfer.train_config import DataWish
 
 QUICK_SIDE = 32
+LADDER = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+"""Learning rates, each the neighbour of the next."""
 NEAR_RATES: dict[Mode, tuple[float, ...]] = {
     "last": (3e-4, 1e-3, 3e-3),
     "norm+last": (3e-4, 1e-3, 3e-3),
@@ -106,22 +109,39 @@ def tried(problem: Problem, mode: Mode, setting: Setting, learn: Learn = learned
         The rate, what was seen of each rate, each draw's accuracy in percent, their mean and spread.
     """
     seeds = seeds_of(problem, setting)
-    rates = problem.rates[mode][:1] if setting.quick else problem.rates[mode]
-    seen = {
-        rate: [
-            learn(problem, mode, rate, seed, setting).validation for seed in seeds[: problem.num_to_choose_by]
-        ]
-        for rate in rates
-    }
-    chosen = max(rates, key=lambda rate: mean(seen[rate]))  # of equal ones the lowest, which moves least
+    seen: dict[float, list[float]] = {}
+
+    def look(rate: float) -> None:
+        few = seeds[: problem.num_to_choose_by]
+        seen[rate] = [learn(problem, mode, rate, seed, setting).validation for seed in few]
+
+    for rate in problem.rates[mode][:1] if setting.quick else problem.rates[mode]:
+        look(rate)
+    chosen = _best(seen)
+    while not setting.quick and (beyond := _untried_neighbour(chosen, seen)) is not None:
+        look(beyond)
+        chosen = _best(seen)
     found = {seed: learn(problem, mode, chosen, seed, setting).test for seed in seeds}
     return {
         "learning_rate": chosen,
-        **{f"validation_at_{rate:g}": mean(values) for rate, values in seen.items()},
+        **{f"validation_at_{rate:g}": mean(seen[rate]) for rate in sorted(seen)},
         **{f"test_of_draw_{seed}": value for seed, value in found.items()},
         "test": mean(found.values()),
         "test_spread": stdev(found.values()) if len(found) > 1 else 0.0,
     }
+
+
+def _best(seen: Mapping[float, Sequence[float]]) -> float:
+    """Of equal ones the lowest, which moves least."""
+    return max(sorted(seen), key=lambda rate: mean(seen[rate]))
+
+
+def _untried_neighbour(chosen: float, seen: Container[float]) -> float | None:
+    """A rate beside the best one that was not tried; None where both were."""
+    if chosen not in LADDER:
+        return None
+    place = LADDER.index(chosen)
+    return next((it for it in LADDER[max(0, place - 1) : place + 2] if it not in seen), None)
 
 
 DIGITS = Problem(

@@ -77,6 +77,21 @@ def test_of_rates_that_are_as_good_the_lowest_is_chosen() -> None:
     assert found["learning_rate"] == 1.0
 
 
+def test_the_best_rate_has_been_tried_between_its_neighbours() -> None:
+    seen: set[float] = set()
+
+    def learn(_: Problem, mode: Mode, rate: float, seed: int, setting: Setting) -> Trial:
+        seen.add(rate)
+        return Trial(validation=-abs(rate - 1e-4), test=1.0)
+
+    problem = replace(DIGITS, rates={"bias": (1e-3, 3e-3, 1e-2)}, seeds=(0,), num_to_choose_by=1)
+    assert tried(problem, "bias", Setting(), learn)["learning_rate"] == 1e-4
+    assert seen == {3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2}
+    seen.clear()
+    tried(problem, "bias", QUICK, learn)
+    assert seen == {1e-3}, "a rehearsal tries one"
+
+
 def test_an_int8_backbone_is_tested_and_trained(small_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer_accuracy, "CALTECH", replace(transfer_accuracy.DIGITS, name="near"))
     found = transfer_accuracy._run_int8(None, QUICK)
