@@ -18,16 +18,13 @@ from benchmarks.registry import Setting
 from benchmarks.transfer_trials import Problem, Trial
 from multum.core import Run, say
 from multum.training import read_tensor_file, write_tensor_file
-from multum.transfer import Mode, TransferConfig, apply_delta, load_delta, to_int8
-from multum.transfer.train import Training
+from multum.transfer import Mode, TransferConfig, apply_delta, load_delta, to_int8, train_transfer
 from multum.transfer.train_command import (
     ADAPTED_FILE,
     Network,
     a_few,
-    adapted_network,
     fresh_backbone,
     judge_part,
-    to_measure_by,
 )
 from multum.transfer.train_data import load_data
 from multum.transfer.train_parts import load_batch
@@ -144,11 +141,10 @@ def int8_accuracies(
     folder = problem.folder(f"int8-{mode}-{rate:g}-{seed}", setting)
     finished = problem.folder(f"{mode}-{rate:g}-{seed}", setting)
     with Run.open(folder, config, resume=True, seed=seed) as run:
-        say(f"training {problem.name} {folder.name}")
-        return {
-            "rounded": run.stage("rounded", partial(_rounded, config, finished)),
-            "trained": run.stage("trained", partial(_trained_in_int8, config, folder)),
-        }
+        rounded = run.stage("rounded", partial(_rounded, config, finished))
+    say(f"training {problem.name} {folder.name}")
+    trained = train_transfer(replace(config, int8=True), folder / "trained", resume=True)
+    return {"rounded": rounded, "trained": 100 * trained.test_accuracy}
 
 
 def _rounded(config: TransferConfig, finished: Path) -> float:
@@ -157,14 +153,4 @@ def _rounded(config: TransferConfig, finished: Path) -> float:
     adapted = apply_delta(backbone, load_delta(finished / ADAPTED_FILE))
     to_int8(backbone, a_few(backbone, data))
     network = Network(model=backbone.eval(), adapted=adapted, side=config.side or backbone.resolution)
-    return 100 * judge_part(network, data.pictures, data.split.test, config.batch_size).accuracy
-
-
-def _trained_in_int8(config: TransferConfig, folder: Path) -> float:
-    backbone = fresh_backbone(config)
-    data = load_data(config, config.side or backbone.resolution, backbone.scaling)
-    example = to_measure_by(config, backbone, data)
-    network = adapted_network(config, backbone, len(data.pictures.folder.classes), example=example)
-    to_int8(network.model, a_few(backbone, data))
-    Training(network.model, network.adapted.classifier, data, config, folder).run()
     return 100 * judge_part(network, data.pictures, data.split.test, config.batch_size).accuracy

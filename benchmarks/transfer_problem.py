@@ -90,3 +90,19 @@ def stock_twin(network: Network) -> Iterator[Network]:
     twin = copy.deepcopy(network.model)
     make_stock(twin)
     yield Network(model=twin.eval(), pictures=network.pictures, labels=network.labels)
+
+
+def gradient_errors(ours: nn.Module, theirs: nn.Module) -> list[float]:
+    """Norm of the difference over the norm, of each tensor that has a gradient in both.
+
+    >>> one, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    >>> one.weight.grad, other.weight.grad = 3 * torch.ones(2, 2), 2 * torch.ones(2, 2)
+    >>> gradient_errors(one, other)
+    [0.5]
+    """
+    expected = dict(theirs.named_parameters())
+    return [
+        float(torch.dist(mine.grad, true.grad) / true.grad.norm().clamp_min(1e-30))
+        for name, mine in ours.named_parameters()
+        if mine.grad is not None and (true := expected[name]).grad is not None
+    ]

@@ -7,8 +7,6 @@ import copy
 from collections.abc import Mapping
 from functools import partial
 
-import torch
-
 from benchmarks.registry import Case, Figure, Setting, Suite, Table
 from benchmarks.schema import Check, Results
 from benchmarks.transfer_adapters_problem import (
@@ -22,6 +20,7 @@ from benchmarks.transfer_adapters_problem import (
     in_a_child,
 )
 from benchmarks.transfer_peft import PEFT, RANK
+from benchmarks.transfer_problem import gradient_errors
 
 
 def _check(shape: str, _: Setting) -> Check:
@@ -30,12 +29,7 @@ def _check(shape: str, _: Setting) -> Check:
     ours = adapted(_double(build(shape, quick=True)), "bias")
     for it in (stock, ours):
         it.loss().backward()
-    expected = dict(stock.model.named_parameters())
-    errors = [
-        float(torch.dist(mine.grad, true.grad) / true.grad.norm().clamp_min(1e-12))
-        for name, mine in ours.model.named_parameters()
-        if mine.grad is not None and (true := expected[name]).grad is not None
-    ]
+    errors = gradient_errors(ours.model, stock.model)
     return Check.holds(len(errors) > 20 and max(errors) < 1e-9, f"gradients are {max(errors):.1e} apart")
 
 

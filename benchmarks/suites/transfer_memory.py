@@ -12,7 +12,7 @@ import torch
 from benchmarks.places import ROOT
 from benchmarks.registry import Case, Figure, Setting, Suite, Table
 from benchmarks.schema import Check, Paper, Results
-from benchmarks.transfer_problem import Network, build, stock_twin
+from benchmarks.transfer_problem import Network, build, gradient_errors, stock_twin
 from multum.core import published
 from multum.cost.witness import ask_child, growth_of, kept_by_autograd
 from multum.transfer import MODES, Mode, PaperLedger, paper_ledger, paper_network
@@ -72,11 +72,7 @@ def _worst_gradient(mode: Mode, _setting: Setting) -> Mapping[str, float]:
     ours.step()
     with stock_twin(ours) as stock:
         stock.step()
-        errors = [
-            float(torch.dist(mine.grad, theirs.grad) / theirs.grad.norm().clamp_min(1e-30))
-            for mine, theirs in zip(ours.model.parameters(), stock.model.parameters(), strict=True)
-            if mine.grad is not None and theirs.grad is not None
-        ]
+        errors = gradient_errors(ours.model, stock.model)
         numbers = sum(it.grad is not None for it in stock.model.parameters())
     assert len(errors) == numbers, "both have gradients of the same tensors"
     return {"worst_relative_error": max(errors), "tensors": float(len(errors))}

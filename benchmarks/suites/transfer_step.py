@@ -12,7 +12,7 @@ import torch
 from benchmarks.registry import Case, Figure, Setting, Suite, Table
 from benchmarks.schema import Check, Results
 from benchmarks.transfer_peft import LORA, PEFT
-from benchmarks.transfer_problem import Network, build, stock_twin
+from benchmarks.transfer_problem import Network, build, gradient_errors, stock_twin
 from benchmarks.transfer_step_problem import (
     BATCH,
     CHECKPOINTED_FULL,
@@ -54,11 +54,7 @@ def _check(network: Network) -> Check:
     network.step()
     with stock_twin(network) as stock:
         stock.step()
-        errors = [
-            float(torch.dist(mine.grad, theirs.grad) / theirs.grad.norm().clamp_min(1e-30))
-            for mine, theirs in zip(network.model.parameters(), stock.model.parameters(), strict=True)
-            if mine.grad is not None and theirs.grad is not None
-        ]
+        errors = gradient_errors(network.model, stock.model)
     return Check.holds(len(errors) > 60 and max(errors) < 1e-9, f"gradients are {max(errors):.1e} apart")
 
 

@@ -1,4 +1,4 @@
-"""Frozen weights in int8 for real: the float weight is gone, and exists only while its layer runs.
+"""Frozen weights in int8 for real: the float weight is gone, and exists only while its layer, or its chain, runs.
 
     w ~ code * scale        codes from -127 to 127, a scale for each output: off by at most half a scale
 
