@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from multum.core import UserError
-from multum.transfer import LiteResidual, adapt, apply_delta, take_delta
+from multum.transfer import LiteResidual, adapt, apply_delta, make_stock, take_delta
 from multum.transfer.lite_start import AT_A_TIME, STARTS, LiteStart, start_lite
 from small_cnns import foreign_residual, small_mobile
 
@@ -62,6 +62,7 @@ def test_they_start_with_no_mixing_where_nothing_is_said_but_not_with_group_norm
 def test_measured_norms_norm_what_goes_through_them(make: Any) -> None:
     model = make().eval()
     adapt(model, "lite", example=PICTURES, lite_start="measured+mix")
+    make_stock(model)  # whose layers call their hooks
     seen: dict[nn.Module, torch.Tensor] = {}
     for lite in lites_of(model):
         lite.depth[0].register_forward_hook(lambda layer, _, found: seen.update({layer: found}))

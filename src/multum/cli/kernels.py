@@ -41,6 +41,7 @@ def fast_paths() -> list[FastPath]:
     from multum.ops.fma_peak import peak
     from multum.ops.importance_attention import cpu
     from multum.ops.int8_linear import cpu as int8_linear
+    from multum.ops.lite_branch import cpu as lite_branch
     from multum.ops.masked_activation import cpu as masked
     from multum.ops.memory_stream import stream
 
@@ -61,6 +62,7 @@ def fast_paths() -> list[FastPath]:
         ),
         _native("int8_linear", int8_linear.SOURCE),
         _native("masked_activation", masked.SOURCE),
+        _native("lite_branch", lite_branch.SOURCE),
         _native("fma_peak", peak.SOURCE),
         _native("memory_stream", stream.SOURCE),
         _native("accelerator engine", engine.SOURCE),

@@ -12,6 +12,7 @@ from multum.ops.fast_linear import fast_linear, fast_linears, fast_linears_avail
 from multum.ops.fma_peak import FmaPeak, measure_fma_peak
 from multum.ops.importance_attention import importance_attention
 from multum.ops.int8_linear import Int8Layer, int8_linear, int8_linears, int8_linears_, quantize_weight
+from multum.ops.lite_branch import LiteLayer, LiteSteps, lite_branch
 from multum.ops.masked_activation import Bend, masked_activation
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "FloatRows",
     "FmaPeak",
     "Int8Layer",
+    "LiteLayer",
+    "LiteSteps",
     "PlaneRows",
     "decode_attention",
     "decode_bytes_read",
@@ -32,6 +35,7 @@ __all__ = [
     "int8_linear",
     "int8_linears",
     "int8_linears_",
+    "lite_branch",
     "masked_activation",
     "measure_fma_peak",
     "quantize_weight",

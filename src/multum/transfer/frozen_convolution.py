@@ -36,7 +36,7 @@ def convolve(x: Tensor, weight: Tensor, shift: Tensor | None, it: Geometry) -> T
     """
     if it.border is not None:
         return _bordered_convolution(x, weight, shift, replace(it, border=None), it.border(*x.shape[-2:]))
-    if _is_pointwise(weight, it) and _is_plain(x, weight):
+    if is_pointwise(weight, it) and _is_plain(x, weight):
         rows = x.permute(0, 2, 3, 1)
         if it.few_kernels:
             return functional.linear(rows, weight.flatten(1), shift).permute(0, 3, 1, 2)
@@ -59,7 +59,8 @@ def _bordered_convolution(
     return y
 
 
-def _is_pointwise(weight: Tensor, it: Geometry) -> bool:
+def is_pointwise(weight: Tensor, it: Geometry) -> bool:
+    """Whether each pixel is mixed by itself."""
     ones = all(size == 1 for size in (*weight.shape[2:], *it.stride, it.groups))
     return ones and not any(it.padding)
 
@@ -90,7 +91,7 @@ def conv_input_gradient(
             one = conv_input_gradient(some, wide, weight, replace(it, border=None), channels_last)
             whole[place : place + 1] = one[:, :, top : top + height, left : left + width]
         return whole
-    if _is_pointwise(weight, it) and _is_plain(gradient, weight):
+    if is_pointwise(weight, it) and _is_plain(gradient, weight):
         return convolve(gradient, weight.transpose(0, 1), None, it)
     given = shape_only(shape, gradient, channels_last=channels_last)
     back: Tensor = torch.ops.aten.convolution_backward(

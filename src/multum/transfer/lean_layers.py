@@ -141,6 +141,12 @@ def can_be_frozen(conv: nn.Conv2d) -> bool:
     return conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
 
 
+def is_under_autocast(tensor: Tensor) -> bool:
+    """Whether autocast chooses a type for each layer on the tensor's device."""
+    kind = tensor.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
 def geometry_of(conv: nn.Conv2d) -> Geometry:
     """How a convolution goes over its input."""
     assert not isinstance(conv.padding, str), "asked before"
@@ -154,13 +160,12 @@ def geometry_of(conv: nn.Conv2d) -> Geometry:
 
 
 def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """The norm by its running statistics as x scale + shift; the shift's gradient reaches the norm's own."""
+    """The norm by its running statistics as x scale + shift; gradients of both reach the norm's own."""
     assert norm.running_mean is not None, "make_lean takes only norms that have statistics"
     assert norm.running_var is not None, "the same"
-    with torch.no_grad():
-        scale = torch.rsqrt(norm.running_var + norm.eps)
-        if norm.weight is not None:
-            scale = scale * norm.weight
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    if norm.weight is not None:
+        scale = scale * norm.weight
     mean, bias = norm.running_mean, norm.bias
     return scale, -mean * scale if bias is None else torch.addcmul(bias, mean, scale, value=-1)
 

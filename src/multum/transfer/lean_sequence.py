@@ -20,9 +20,14 @@ from multum.transfer.lean_layers import (
     LeanLeakyReLU,
     LeanReLU,
     LeanReLU6,
+    can_be_frozen,
     geometry_of,
+    is_under_autocast,
     scale_and_shift,
 )
+from multum.transfer.lean_lite import LeanLiteResidual
+from multum.transfer.lite_residual import LiteResidual
+from multum.transfer.trained_convolution import trained_convolution
 
 
 class LeanSequential(nn.Sequential):
@@ -48,20 +53,25 @@ class LeanInvertedResidual(InvertedResidual):
 LEAN_CONTAINERS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Sequential: LeanSequential,
     InvertedResidual: LeanInvertedResidual,
+    LiteResidual: LeanLiteResidual,
 }
-"""What becomes of modules that run layers one after the other, by their exact type."""
+"""What becomes of modules that run layers, by their exact type."""
+
+
+BENT = (LeanReLU, LeanReLU6, LeanLeakyReLU)
+"""Activations of which a bit an element is kept."""
 
 
 def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     """Run layers one after the other, frozen convolutions with what follows them as chains."""
     links: list[Link] = []
     for run in _runs(list(layers)):
-        if len(run) > 1 or _is_frozen_conv(run[0]):
+        if _is_link(run):
             links.append(_link(run))
             continue
         if links:
             x, links = frozen_chain(x, links), []
-        x = run[0](x)
+        x = run[0](x) if len(run) == 1 else _train(run, x)
     return frozen_chain(x, links) if links else x
 
 
@@ -71,7 +81,7 @@ def bend_of(module: nn.Module) -> Bend | None:
     >>> bend_of(LeanReLU6())
     Bend(low=0.0, high=6.0, negative_slope=0.0)
     """
-    return module.bend if isinstance(module, (LeanReLU, LeanReLU6, LeanLeakyReLU)) else None
+    return module.bend if isinstance(module, BENT) else None
 
 
 def _runs(layers: list[nn.Module]) -> Iterator[list[nn.Module]]:
@@ -82,7 +92,14 @@ def _runs(layers: list[nn.Module]) -> Iterator[list[nn.Module]]:
             end += 1
         if _is_frozen_conv(layers[end - 1]):
             end += end < len(layers) and _is_frozen_norm(layers[end])
-            end += end < len(layers) and isinstance(layers[end], (LeanReLU, LeanReLU6, LeanLeakyReLU))
+            end += end < len(layers) and isinstance(layers[end], BENT)
+        elif (
+            _is_trained_conv(layers[place])
+            and end < len(layers)
+            and isinstance(layers[end], FixedBatchNorm2d)
+        ):
+            end += 1
+            end += end < len(layers) and isinstance(layers[end], BENT)
         yield layers[place:end]
         place = end
 
@@ -96,10 +113,32 @@ def _is_frozen_conv(layer: nn.Module) -> bool:
     return isinstance(layer, LeanConv2d) and layer.frozen_weight() is not None
 
 
+def _is_trained_conv(layer: nn.Module) -> bool:
+    """Whether it is one that trains; autocast chooses a type for each layer, so that they stay apart there."""
+    if not isinstance(layer, LeanConv2d) or is_under_autocast(layer.weight):
+        return False
+    return layer.weight.requires_grad and can_be_frozen(layer)
+
+
 def _is_frozen_norm(layer: nn.Module) -> bool:
     return isinstance(layer, FixedBatchNorm2d) and not (
         layer.weight is not None and layer.weight.requires_grad
     )
+
+
+def _is_link(run: list[nn.Module]) -> bool:
+    return _is_frozen_conv(run[0]) or (len(run) > 1 and _is_border(run[0]))
+
+
+def _train(run: list[nn.Module], x: Tensor) -> Tensor:
+    """A convolution that trains, its norm, and an activation."""
+    conv, norm, *rest = run
+    assert isinstance(conv, LeanConv2d), "such runs begin with one"
+    assert isinstance(norm, FixedBatchNorm2d), "and end so"
+    scale, shift = scale_and_shift(norm)
+    shift = shift if conv.bias is None else shift + conv.bias * scale
+    bend = bend_of(rest[0]) if rest else None
+    return trained_convolution(x, conv.weight, scale, shift, geometry_of(conv), bend)
 
 
 def _link(run: list[nn.Module]) -> Link:

@@ -80,12 +80,15 @@ class LiteResidual(nn.Module):
         if by == "mix":
             nn.init.zeros_(mixing)
 
-    def forward(self, a_BCHW: Float[Tensor, "B C H W"], size: Sequence[int]) -> Float[Tensor, "B O h w"]:
-        """What is to be added to the block's output, which is (h, w) = `size` pixels large."""
+    def forward(
+        self, a_BCHW: Float[Tensor, "B C H W"], y_BOhw: Float[Tensor, "B O h w"]
+    ) -> Float[Tensor, "B O h w"]:
+        """The block's output y for its input a, and what the branch adds to it."""
         small: Tensor = self.mix(self.depth(self.reduce(a_BCHW)))
-        if small.shape[-2:] == tuple(size):
-            return small
-        return functional.interpolate(small, size=tuple(size), mode="bilinear", align_corners=False)
+        size = y_BOhw.shape[-2:]
+        if small.shape[-2:] != size:
+            small = functional.interpolate(small, size=size, mode="bilinear", align_corners=False)
+        return y_BOhw + small
 
 
 class WithLite(nn.Module):
@@ -98,8 +101,7 @@ class WithLite(nn.Module):
 
     def forward(self, a_BCHW: Float[Tensor, "B C H W"]) -> Float[Tensor, "B O h w"]:
         """The block's output and what the lite residual adds; the block runs first."""
-        y = self.block(a_BCHW)
-        added: Tensor = y + self.lite(a_BCHW, y.shape[-2:])
+        added: Tensor = self.lite(a_BCHW, self.block(a_BCHW))
         return added
 
 

@@ -11,7 +11,6 @@ Shape legend: B pictures, C channels, H and W pixels.
 Source: TinyTL (NeurIPS 2020), section 4.1, which starts with scale 0 and pre-trains on ImageNet instead.
 """
 
-from collections.abc import Callable
 from typing import Final, Literal, get_args
 
 import torch
@@ -56,13 +55,11 @@ def _measure(model: nn.Module, lites: list[LiteResidual], pictures_B3HW: Tensor)
     """Set the statistics of all first norms to those of what goes through them; nothing is added meanwhile."""
     sums = {it: _Moments() for it in lites}
 
-    def watch(lite: LiteResidual) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def note(_: nn.Module, __: tuple[Tensor, ...], found: Tensor) -> None:
-            sums[lite].add(found)
+    def note(lite: nn.Module, given: tuple[Tensor, ...]) -> None:
+        assert isinstance(lite, LiteResidual), "nothing else is watched"
+        sums[lite].add(lite.depth[0](lite.reduce(given[0])))
 
-        return note
-
-    handles = [it.depth[0].register_forward_hook(watch(it)) for it in lites]
+    handles = [it.register_forward_pre_hook(note) for it in lites]
     was_training = model.training
     try:
         model.eval()
