@@ -101,6 +101,27 @@ def test_outputs_and_gradients_are_torchs(chain: str, trains: str, channels_last
         torch.testing.assert_close(mine, stock)
 
 
+@pytest.mark.parametrize("wants_x", [True, False])
+@pytest.mark.parametrize("last", [None, Bend()], ids=["straight", "bent"])
+@pytest.mark.usefixtures("pictures_of_a_piece")
+def test_what_goes_past_the_chain_is_added(last: Bend | None, wants_x: bool) -> None:
+    shift = draw(DEEP).requires_grad_()
+    links = [
+        Link(weight=plain(draw(WIDE, DEEP, 1, 1)), shift=draw(WIDE), geometry=PLAIN, bend=Bend(high=6.0)),
+        Link(weight=plain(draw(DEEP, WIDE, 1, 1)), shift=shift, geometry=PLAIN, bend=last),
+    ]
+    x = draw(5, DEEP, 4, 3).contiguous(memory_format=torch.channels_last).requires_grad_(wants_x)
+    wanted = [x, shift] if wants_x else [shift]
+    ours, theirs = frozen_chain(x, links, skip=True), x + by_torch(x, links)
+    torch.testing.assert_close(ours, theirs)
+    came = torch.randn_like(theirs)
+    before = came.clone()
+    found = torch.autograd.grad(ours, wanted, came)
+    assert torch.equal(came, before)
+    for mine, stock in zip(found, torch.autograd.grad(theirs, wanted, came), strict=True):
+        torch.testing.assert_close(mine, stock)
+
+
 @pytest.mark.usefixtures("pictures_of_a_piece")
 def test_no_pictures_go_through() -> None:
     x = draw(0, DEEP, 11, 8).requires_grad_()

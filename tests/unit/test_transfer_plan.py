@@ -76,7 +76,9 @@ def test_portions_and_recomputation_take_less_and_stock_takes_more() -> None:
     assert in_int8.activation_bytes == whole.activation_bytes
     full = replace(WISH, mode="full")
     kept = step_memory(full, 5).kept_bytes
-    assert step_memory(replace(full, recompute=True), 5).kept_bytes < 0.8 * kept  # of inputs of convolutions alone
+    assert (
+        step_memory(replace(full, recompute=True), 5).kept_bytes < 0.8 * kept
+    )  # of inputs of convolutions alone
     assert step_memory(stock_config(WISH), 5, is_stock=True).kept_bytes > 2 * whole.kept_bytes
     for it in (WISH, full, replace(full, fuse_step=True)):
         assert floor_bytes(it, 5) < step_memory(it, 5).total_bytes

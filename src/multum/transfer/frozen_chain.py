@@ -46,12 +46,15 @@ class Link:
     """The activation; None: none."""
 
 
-def frozen_chain(x: Float[Tensor, "B C ..."], links: Sequence[Link]) -> Float[Tensor, "B O ..."]:
+def frozen_chain(
+    x: Float[Tensor, "B C ..."], links: Sequence[Link], *, skip: bool = False
+) -> Float[Tensor, "B O ..."]:
     """Run convolutions with frozen weights, and their activations, one after the other.
 
     Args:
         x: Input of the first.
         links: At least one.
+        skip: Whether x is added to what comes out, which has its shape then.
 
     >>> from multum.transfer.frozen_weight import plain
     >>> once = Geometry(stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
@@ -62,19 +65,21 @@ def frozen_chain(x: Float[Tensor, "B C ..."], links: Sequence[Link]) -> Float[Te
     if (
         torch.compiler.is_compiling()
     ):  # a compiler sees an activation as an operation, and joins what it can itself
+        y = x
         for it in links:
-            x = _chained(x, [replace(it, bend=None)])
-            x = x if it.bend is None else masked_activation(x, it.bend)
-        return x
-    return _chained(x, links)
+            y = _chained(y, [replace(it, bend=None)])
+            y = y if it.bend is None else masked_activation(y, it.bend)
+        return x + y if skip else y
+    return _chained(x, links, skip=skip)
 
 
-def _chained(x: Tensor, links: Sequence[Link]) -> Tensor:
+def _chained(x: Tensor, links: Sequence[Link], *, skip: bool = False) -> Tensor:
     plan = _Plan(
         geometries=tuple(it.geometry for it in links),
         bends=tuple(it.bend for it in links),
         builds=tuple(it.weight.build for it in links),
         num_stored=tuple(len(it.weight.stored) for it in links),
+        skip=skip,
     )
     shifts = (it.shift for it in links)
     stored = (tensor for it in links for tensor in it.weight.stored)
@@ -90,6 +95,7 @@ class _Plan:
     bends: tuple[Bend | None, ...]
     builds: tuple[Callable[..., Tensor], ...]
     num_stored: tuple[int, ...]
+    skip: bool
 
     def weights(self, stored: Sequence[Tensor]) -> list[Tensor]:
         """Made of what is stored, each once for all pieces."""
@@ -120,6 +126,7 @@ class _FrozenChain(Function):
                 y = y if is_channels_last(y) else y.contiguous()
                 bits.append(None if bend is None else masked_activation_(y, bend))
             ctx.shapes = [*shapes, (y.shape[1:], is_channels_last(y))]
+            y = y.add_(piece) if plan.skip else y
             whole = _gathered(whole, y, start, len(x))
         ctx.save_for_backward(*bits, *stored)
         assert whole is not None, "there is at least one piece, if an empty one"
@@ -170,6 +177,7 @@ class _Back:
 
     def through(self, gradient: Tensor, bits: Sequence[Tensor | None]) -> Tensor:
         """Take a piece's gradient back to the piece's input, or as far as anything wants it."""
+        came = gradient
         lowest = 0 if self.wants_x else self.wants_shift.index(True)
         last = len(self.weights) - 1
         for place in range(last, lowest - 1, -1):
@@ -183,7 +191,7 @@ class _Back:
                     self.plan.geometries[place],
                     channels_last,
                 )
-        return gradient
+        return gradient.add_(came) if self.plan.skip and self.wants_x else gradient
 
     def _through_activation(
         self, gradient: Tensor, bits: Tensor | None, place: int, *, is_ours: bool

@@ -46,8 +46,7 @@ class LeanInvertedResidual(InvertedResidual):
 
     def forward(self, narrow: Tensor) -> Tensor:
         """The same as `InvertedResidual`'s."""
-        out = run_layers([*self.expand, *self.depthwise, *self.project], narrow)
-        return narrow + out if self.skip else out
+        return run_layers([*self.expand, *self.depthwise, *self.project], narrow, skip=self.skip)
 
 
 LEAN_CONTAINERS: dict[type[nn.Module], type[nn.Module]] = {
@@ -62,8 +61,15 @@ BENT = (LeanReLU, LeanReLU6, LeanLeakyReLU)
 """Activations of which a bit an element is kept."""
 
 
-def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """Run layers one after the other, frozen convolutions with what follows them as chains."""
+def run_layers(layers: Iterable[nn.Module], x: Tensor, *, skip: bool = False) -> Tensor:
+    """Run layers one after the other, frozen convolutions with what follows them as chains.
+
+    Args:
+        layers: In their order.
+        x: Input of the first.
+        skip: Whether x is added to what comes out.
+    """
+    given = x
     links: list[Link] = []
     for run in _runs(list(layers)):
         if _is_link(run):
@@ -72,7 +78,10 @@ def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
         if links:
             x, links = frozen_chain(x, links), []
         x = run[0](x) if len(run) == 1 else _train(run, x)
-    return frozen_chain(x, links) if links else x
+    if links and x is given:  # nothing but a chain
+        return frozen_chain(x, links, skip=skip)
+    out = frozen_chain(x, links) if links else x
+    return given + out if skip else out
 
 
 def bend_of(module: nn.Module) -> Bend | None:
