@@ -8,7 +8,13 @@ import torch
 from torch.nn import functional
 
 from multum.core import UserError
-from multum.ops.masked_activation import Bend, masked_activation, masked_activation_, masked_gradient
+from multum.ops.masked_activation import (
+    Bend,
+    masked_activation,
+    masked_activation_,
+    masked_gradient,
+    masked_sum,
+)
 from multum.ops.masked_activation.op import _masked_activation, is_channels_last, laid_out, standard_layout
 
 Impl = Literal["reference", "cpu"]
@@ -62,6 +68,7 @@ def test_sums_by_channel_are_those_in_float64(
     assert torch.equal(x, expected)
     gradient = laid_out(torch.randn(shape), channels_last=is_channels_last(x))
     passed, total = masked_gradient(gradient, bits, Bend(high=6.0), with_sum=True, impl=impl)
+    assert torch.equal(masked_sum(gradient, bits, Bend(high=6.0), impl=impl), total)  # type: ignore[arg-type]
     exact = passed.double().sum([dim for dim in range(x.dim()) if dim != 1])
     size = passed.double().abs().sum([dim for dim in range(x.dim()) if dim != 1])
     assert total is not None

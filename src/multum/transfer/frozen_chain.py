@@ -21,7 +21,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
-from multum.ops.masked_activation import Bend, masked_activation, masked_activation_, masked_gradient
+from multum.ops.masked_activation import (
+    Bend,
+    masked_activation,
+    masked_activation_,
+    masked_gradient,
+    masked_sum,
+)
 from multum.ops.masked_activation.op import is_channels_last, laid_out
 from multum.transfer.frozen_convolution import Geometry, conv_input_gradient, convolve, empty_in_layout
 from multum.transfer.frozen_weight import FrozenWeight
@@ -181,8 +187,11 @@ class _Back:
         lowest = 0 if self.wants_x else self.wants_shift.index(True)
         last = len(self.weights) - 1
         for place in range(last, lowest - 1, -1):
-            gradient = self._through_activation(gradient, bits[place], place, is_ours=place < last)
-            if place > lowest or self.wants_x:
+            goes_on = place > lowest or self.wants_x
+            gradient = self._through_activation(
+                gradient, bits[place], place, is_ours=place < last, goes_on=goes_on
+            )
+            if goes_on:
                 shape, channels_last = self.shapes[place]
                 gradient = conv_input_gradient(
                     gradient,
@@ -194,14 +203,17 @@ class _Back:
         return gradient.add_(came) if self.plan.skip and self.wants_x else gradient
 
     def _through_activation(
-        self, gradient: Tensor, bits: Tensor | None, place: int, *, is_ours: bool
+        self, gradient: Tensor, bits: Tensor | None, place: int, *, is_ours: bool, goes_on: bool
     ) -> Tensor:
-        """Written over the gradient where nobody else has it."""
+        """Written over the gradient where nobody else has it; no more than its sum where it does not go on."""
         bend, wants_sum, total = self.plan.bends[place], self.wants_shift[place], None
         if bits is not None and bend is not None:
             placed = laid_out(gradient, channels_last=self.shapes[place + 1][1])
             in_place = is_ours or placed is not gradient
-            gradient, total = masked_gradient(placed, bits, bend, with_sum=wants_sum, in_place=in_place)
+            if not goes_on:
+                total = masked_sum(placed, bits, bend)
+            else:
+                gradient, total = masked_gradient(placed, bits, bend, with_sum=wants_sum, in_place=in_place)
         elif wants_sum:
             total = gradient.sum([0, *range(2, gradient.dim())])
         if total is not None:

@@ -5,6 +5,7 @@ from multum.ops.masked_activation.op import (
     masked_activation,
     masked_activation_,
     masked_gradient,
+    masked_sum,
 )
 from multum.ops.masked_activation.reference import (
     Bend,
@@ -22,4 +23,5 @@ __all__ = [
     "masked_activation_reference",
     "masked_gradient",
     "masked_gradient_reference",
+    "masked_sum",
 ]

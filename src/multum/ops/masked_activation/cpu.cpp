@@ -134,18 +134,19 @@ inline float passed(float gradient, const uint8_t* bits, int64_t i, float slope)
   return bits[i / 8] >> (i % 8) & 1 ? gradient : kLeaky ? gradient * slope : 0.0f;
 }
 
+// Writes what belongs to elements [from, to) to `out` and behind.
 template <bool kLeaky>
 void backward_range(const float* g, const uint8_t* bits, float* out, int64_t from, int64_t to, float slope) {
   int64_t i = from;
-  for (; i < to && i % 8; ++i) out[i] = passed<kLeaky>(g[i], bits, i, slope);
+  for (; i < to && i % 8; ++i) *out++ = passed<kLeaky>(g[i], bits, i, slope);
   const Vec slopes = splat(slope);
-  for (; i + 32 <= to; i += 32) {
+  for (; i + 32 <= to; i += 32, out += 32) {
     const uint32_t bytes = four_bytes(bits + i / 8);
     for (int at = 0; at < 4; ++at)
-      store(out + i + 8 * at, passed<kLeaky>(load(g + i + 8 * at), mask_of(bytes, at), slopes));
+      store(out + 8 * at, passed<kLeaky>(load(g + i + 8 * at), mask_of(bytes, at), slopes));
   }
-  for (; i + 8 <= to; i += 8) store(out + i, passed<kLeaky>(load(g + i), mask_of(bits[i / 8], 0), slopes));
-  for (; i < to; ++i) out[i] = passed<kLeaky>(g[i], bits, i, slope);
+  for (; i + 8 <= to; i += 8, out += 8) store(out, passed<kLeaky>(load(g + i), mask_of(bits[i / 8], 0), slopes));
+  for (; i < to; ++i) *out++ = passed<kLeaky>(g[i], bits, i, slope);
 }
 
 // Eight channels, or four times eight, of some rows: their sums stay in registers.
@@ -197,7 +198,7 @@ void backward(const float* g, const uint8_t* bits, float* out, int64_t count, in
               float slope, float* sum, int threads) {
   if (!sum) {
     in_pieces(count, 64, threads,
-              [&](int64_t from, int64_t to) { backward_range<kLeaky>(g, bits, out, from, to, slope); });
+              [&](int64_t from, int64_t to) { backward_range<kLeaky>(g, bits, out + from, from, to, slope); });
     return;
   }
   std::vector<double> total(channels, 0.0);
@@ -206,8 +207,9 @@ void backward(const float* g, const uint8_t* bits, float* out, int64_t count, in
     const int64_t chunks = (count + chunk - 1) / chunk;
     std::vector<float> parts(chunks * channels);
     in_pieces(count, chunk, threads, [&](int64_t from, int64_t to) {
+      std::vector<float> nowhere(out ? 0 : chunk);
       for (int64_t at = from; at < to; at += chunk)
-        backward_rows<kLeaky>(g + at, bits + at / 8, out + at, (std::min(to, at + chunk) - at) / channels, channels,
+        backward_rows<kLeaky>(g + at, bits + at / 8, out ? out + at : nowhere.data(), (std::min(to, at + chunk) - at) / channels, channels,
                               slope, &parts[at / chunk * channels]);
     });
     for (int64_t it = 0; it < chunks; ++it)
@@ -216,11 +218,13 @@ void backward(const float* g, const uint8_t* bits, float* out, int64_t count, in
     const int64_t planes = count / inner, per_plane = (inner + kChunk - 1) / kChunk;
     std::vector<float> parts(planes * per_plane);
     in_pieces(count, inner, threads, [&](int64_t from, int64_t to) {
+      std::vector<float> nowhere(out ? 0 : kChunk);
       for (int64_t plane = from / inner; plane < to / inner; ++plane)
         for (int64_t part = 0; part < per_plane; ++part) {
           const int64_t at = plane * inner + part * kChunk, end = std::min((plane + 1) * inner, at + kChunk);
-          backward_range<kLeaky>(g, bits, out, at, end, slope);
-          parts[plane * per_plane + part] = sum_of(out + at, end - at);
+          float* const to_here = out ? out + at : nowhere.data();
+          backward_range<kLeaky>(g, bits, to_here, at, end, slope);
+          parts[plane * per_plane + part] = sum_of(to_here, end - at);
         }
     });
     for (int64_t plane = 0; plane < planes; ++plane)
@@ -238,7 +242,8 @@ extern "C" void multum_masked_activation(const float* x, float* y, uint8_t* bits
   in_pieces(count, 64, threads, [&](int64_t from, int64_t to) { range(x, y, bits, from, to, b); });
 }
 
-// `inner` elements of a channel lie side by side (1 where channels do); sum is null where no sums are wanted.
+// `inner` elements of a channel lie side by side (1 where channels do); sum is null where no sums are wanted, out where only they
+// are.
 extern "C" void multum_masked_gradient(const float* g, const uint8_t* bits, float* out, int64_t count, int64_t channels,
                                        int64_t inner, float slope, float* sum, int threads) {
   (slope != 0 ? backward<true> : backward<false>)(g, bits, out, count, channels, inner, slope, sum, threads);

@@ -37,12 +37,14 @@ def activate(x: Float[Tensor, "..."], out: Float[Tensor, "..."], bend: Bend) -> 
 def gradient_of(
     gradient: Float[Tensor, "..."],
     bits: UInt8[Tensor, " P"],
-    out: Float[Tensor, "..."],
+    out: Float[Tensor, "..."] | None,
     bend: Bend,
     *,
     with_sum: bool,
 ) -> Float[Tensor, " C"] | None:
     """Write the gradient of x into `out`, which may be `gradient`; return its sum by channel, where it is wanted.
+
+    Without `out` the sum alone is made.
 
     `gradient` has a standard layout, and `out` the same.
     """
@@ -53,7 +55,7 @@ def gradient_of(
         sums = torch.empty(channels)
     run = _function("multum_masked_gradient")
     run(
-        *(it.data_ptr() for it in (gradient, bits, out)),
+        *(None if it is None else it.data_ptr() for it in (gradient, bits, out)),
         *(gradient.numel(), channels, inner, bend.negative_slope),
         None if sums is None else sums.data_ptr(),
         torch.get_num_threads(),

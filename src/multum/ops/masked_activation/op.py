@@ -97,6 +97,20 @@ def masked_gradient(
     return reference.masked_gradient_reference(gradient, bits, bend, with_sum=with_sum)
 
 
+def masked_sum(
+    gradient: Float[Tensor, "..."], bits: UInt8[Tensor, " P"], bend: Bend, *, impl: str = "auto"
+) -> Float[Tensor, " C"]:
+    """The sum by channel of what `masked_gradient` gives, where nobody wants the rest."""
+    if gradient.is_meta:
+        return gradient.new_empty(gradient.shape[1])
+    if choose(impl, gradient, implementations()) == "cpu":
+        total = cpu.gradient_of(gradient, bits, None, bend, with_sum=True)
+    else:
+        _, total = reference.masked_gradient_reference(gradient, bits, bend, with_sum=True)
+    assert total is not None, "asked for"
+    return total
+
+
 @cache  # asked for in every layer
 def implementations() -> Mapping[str, Implementation]:
     """What each fast path takes; `reference` takes everything."""
