@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from multum.cli.verb import Outcome, Verb
 from multum.core import check_fields
 from multum.core.config import to_dict
-from multum.transfer import Mode, Plan, TransferConfig, facts_of, plan
+from multum.transfer import Mode, Plan, TransferConfig, facts_of, plan, step_seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -57,6 +57,7 @@ def _plan(config: PlanConfig) -> Outcome:
         "total_bytes": found.total_bytes,
         "parts": found.memory.parts(),
         "macs": found.memory.macs,
+        "step_seconds": step_seconds(found.memory, found.config),
         "config": to_dict(found.config),
     }
     return Outcome(result=told, text=plan_text(found))
@@ -70,7 +71,11 @@ def plan_text(found: Plan) -> "RenderableType":
     from multum.cost.table import rich_table
 
     rows = [(name, format_bytes(size)) for name, size in found.memory.parts().items() if size]
-    work = f"{format_count(found.memory.macs)} multiply-accumulates a step; {found.num_predicted} steps predicted"
+    seconds = step_seconds(found.memory, found.config)
+    work = (
+        f"{format_count(found.memory.macs)} multiply-accumulates, about {seconds:.2g} s a step on this machine; "
+        f"{found.num_predicted} steps predicted"
+    )
     return Group(found.tell(), rich_table(("Memory of a step", "Bytes"), rows), work)
 
 

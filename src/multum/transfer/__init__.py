@@ -38,6 +38,7 @@ from multum.transfer.pretrain_lite_command import PretrainLiteConfig, PretrainLi
 from multum.transfer.recomputation import recompute_blocks
 from multum.transfer.step_growth import TrainingStep, step_growth, training_step
 from multum.transfer.step_memory import StepMemory, step_memory
+from multum.transfer.step_time import MachineSpeed, measure_speed, step_seconds
 from multum.transfer.streaming_classifier import FeatureStatistics
 from multum.transfer.train_command import train_transfer
 from multum.transfer.train_config import TransferConfig
@@ -96,6 +97,7 @@ __all__ = [
     "LiteStart",
     "LiteWeights",
     "LoRALinear",
+    "MachineSpeed",
     "MergeConfig",
     "MergeResult",
     "Mistake",
@@ -142,6 +144,7 @@ __all__ = [
     "load_transformer_delta",
     "make_lean",
     "make_stock",
+    "measure_speed",
     "merge",
     "merge_lora",
     "merge_transfer",
@@ -164,6 +167,7 @@ __all__ = [
     "start_lite",
     "step_growth",
     "step_memory",
+    "step_seconds",
     "take_delta",
     "to_float",
     "to_group_norm",

@@ -19,12 +19,14 @@ from multum.backbones import BlockShape, MobileNet, NetworkShape
 from multum.core import say
 from multum.cost.memory_limit import give_back_at_once, memory_limit
 from multum.cost.witness import counted_growth
-from multum.data import picture_size, read_digits, read_image_folder
+from multum.data import DIGIT_CLASSES, picture_size, read_image_folder
+from multum.data.digits import NUM_DIGITS
 from multum.data.image_transforms import resize
 from multum.training import TrainingState, save_checkpoint
 from multum.transfer.modes import adapt
 from multum.transfer.plan import MB, DataFacts, Plan, plan
 from multum.transfer.recomputation import recompute_blocks
+from multum.transfer.step_time import step_seconds
 from multum.transfer.train_config import TransferConfig
 from multum.transfer.train_parts import make_optimizer
 
@@ -44,16 +46,15 @@ def settle(config: TransferConfig) -> tuple[TransferConfig, Plan | None]:
     if config.budget_mb is None:
         return config, None
     chosen = plan(config, facts_of(config), config.budget_mb)
-    say(f"planned {chosen.tell()}")
+    seconds = step_seconds(chosen.memory, chosen.config)
+    say(f"planned {chosen.tell()}, about {seconds:.2g} s a step")
     return replace(chosen.config, cache_bytes=chosen.cache_bytes), chosen
 
 
 def facts_of(config: TransferConfig) -> DataFacts:
     """What the memory of a training has to know of its pictures, by their headers alone."""
     if not isinstance(config.data, Path):
-        digits = read_digits(8)
-        side = config.side or 224
-        return DataFacts(num_classes=10, in_memory_bytes=len(digits.labels) * 3 * side**2)
+        return DataFacts(num_classes=len(DIGIT_CLASSES), num_in_memory=NUM_DIGITS)
     folder = read_image_folder(config.data, skip_broken=config.skip_broken)
     pixels = [width * height for width, height in map(picture_size, folder.paths)]
     return DataFacts(num_classes=len(folder.classes), largest_pixels=max(pixels))

@@ -48,8 +48,16 @@ class DataFacts:
     """At least 2."""
     largest_pixels: int = 0
     """Height times width of the largest file; 0 where nothing is decoded."""
-    in_memory_bytes: int = 0
-    """Of pictures that lie in memory from the beginning."""
+    num_in_memory: int = 0
+    """Pictures that lie in memory from the beginning, at the side that is trained on, a byte a colour."""
+
+    def in_memory_bytes(self, side: int) -> int:
+        """What they take, (side, side) pixels large.
+
+        >>> DataFacts(num_classes=10, num_in_memory=1000).in_memory_bytes(32)
+        3072000
+        """
+        return self.num_in_memory * 3 * side**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,13 +203,16 @@ class _Search:
 
     def at_least(self, wish: TransferConfig) -> int:
         """Bytes that no way of taking a step can save; quickly told."""
-        return floor_bytes(wish, self.data.num_classes) + self.data.in_memory_bytes
+        return floor_bytes(wish, self.data.num_classes) + self._in_memory_bytes(wish)
 
     def least(self, config: TransferConfig) -> Plan:
         """The training that takes least of all."""
         side = min(config.side or _native(config.backbone)[0], SIDES[-1])
         wish = replace(config, mode=WEAKER[config.mode][-1], side=side, num_blocks=None)
         return self.predict(_frugal(replace(wish, learning_rate=None)))
+
+    def _in_memory_bytes(self, wish: TransferConfig) -> int:
+        return self.data.in_memory_bytes(wish.side or _native(wish.backbone)[0])
 
     def predict(self, way: TransferConfig) -> Plan:
         """What a training takes."""
@@ -210,7 +221,7 @@ class _Search:
         decoding = self.data.largest_pixels * BYTES_OF_A_DECODED_PIXEL
         between = memory.total_bytes - memory.activation_bytes - memory.workspace_bytes - memory.picture_bytes
         loading = 2 * _loaded_bytes(way.backbone) if way.pretrained else 0
-        total = max(memory.total_bytes, between + decoding, loading) + self.data.in_memory_bytes
+        total = max(memory.total_bytes, between + decoding, loading) + self._in_memory_bytes(way)
         return Plan(
             config=way,
             memory=memory,

@@ -61,6 +61,8 @@ class StepMemory:
     """The part of the activations that is kept for backward when forward ends, at its most."""
     macs: int
     """Multiply-accumulates of the whole step, all micro-batches."""
+    num_layers: int
+    """Convolutions and linear layers."""
     cost: Cost
     """One micro-batch by the ruler, layer by layer and as a timeline."""
 
@@ -129,6 +131,7 @@ def step_memory(config: "TransferConfig", num_classes: int, *, is_stock: bool = 
         * (_library_bytes(model, RESERVED_BYTES) - _library_bytes(model, CODE_BYTES)),
         kept_bytes=cost.kept_bytes,
         macs=cost.macs * -(-config.batch_size // config.at_a_time),
+        num_layers=sum(isinstance(it, (nn.Conv2d, nn.Linear)) for it in model.modules()),
         cost=cost,
     )
 
