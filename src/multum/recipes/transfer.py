@@ -141,6 +141,7 @@ def _paper(data: str, learning_rate: float, *, label_smoothing: float = ALIKE) -
         num_epochs=50,
         batch_size=8,
         learning_rate=learning_rate,
+        warmup=0.0,
         label_smoothing=label_smoothing,
         dropout=0.2,
         weight_decay=0.0,

@@ -60,7 +60,10 @@ class PretrainLiteConfig:
     """Adam, or gradient descent with momentum."""
 
     learning_rate: float | None = None
-    """Rate of the first step, which falls to 0 along half a cosine; a start value when left alone."""
+    """The largest rate, which falls to 0 along half a cosine; a start value when left alone."""
+
+    warmup: float = 0.1
+    """Part of the steps in which the rate rises in a line first, in [0, 1)."""
 
     weight_decay: float = 0.0
     """Pulls matrices towards 0; at least 0."""

@@ -93,7 +93,11 @@ class TransferConfig:
     """Adam, or gradient descent with momentum."""
 
     learning_rate: float | None = None
-    """Rate of the first step, which falls to 0 along half a cosine; by mode and optimizer when left alone."""
+    """The largest rate, which falls to 0 along half a cosine; by mode and optimizer when left alone."""
+
+    warmup: float = 0.1
+    """Part of the steps in which the rate rises in a line first, in [0, 1); the paper has none. Without it lite
+    residuals blow up at rates three times lower."""
 
     momentum: float = 0.9
     """Of gradient descent, in [0, 1)."""
@@ -179,7 +183,7 @@ class TransferConfig:
     def rate(self) -> LearningRate:
         """The learning rate, step by step."""
         peak = self.learning_rate or START_RATES[self.optimizer][self.mode]
-        return LearningRate(peak=peak, warmup_part=0.0, decay="cosine")
+        return LearningRate(peak=peak, warmup_part=self.warmup, decay="cosine")
 
     @property
     def at_a_time(self) -> int:
@@ -214,7 +218,7 @@ def _check_counts(config: TransferConfig) -> None:
 
 
 def _check_parts(config: TransferConfig) -> None:
-    for name in ("momentum", "label_smoothing", "dropout", "validation"):
+    for name in ("momentum", "warmup", "label_smoothing", "dropout", "validation"):
         if not 0 <= getattr(config, name) < 1:
             raise invalid(name, "in [0, 1)", getattr(config, name))
     if not 0 < config.test < 1:
