@@ -187,19 +187,16 @@ def test_other_errors_pass_a_limit_and_no_limit_is_of_nothing() -> None:
 
 
 def test_time_grows_with_work_and_shrinks_with_speed() -> None:
+    memory = step_memory(WISH, 5)
     slow = MachineSpeed(flops_per_second=1e10, bytes_per_second=1e9)
-    fast = replace(slow, flops_per_second=1e11)
-
-    def seconds(config: TransferConfig, speed: MachineSpeed = slow) -> float:
-        return step_seconds(step_memory(config, 5), config, speed)
-
-    whole = seconds(WISH)
-    assert whole > 2 * step_memory(WISH, 5).macs / 1e10, "the floor"
-    assert seconds(WISH, fast) < whole
-    assert seconds(replace(WISH, num_threads=2)) < whole
-    for more in ({"side": 96}, {"mode": "full"}, {"micro_batch": 1}, {"mode": "full", "recompute": True}):
-        assert seconds(replace(WISH, **more)) > whole  # type: ignore[arg-type]
-    assert seconds(replace(WISH, mode="last")) < whole
+    whole = step_seconds(memory, WISH, slow)
+    assert whole > 2 * memory.macs / 1e10 + memory.cost.dram_bytes / 1e9, "the floors"
+    assert step_seconds(memory, WISH, replace(slow, flops_per_second=1e11)) < whole
+    assert step_seconds(memory, WISH, replace(slow, bytes_per_second=1e10)) < whole
+    assert step_seconds(memory, replace(WISH, num_threads=2), slow) < whole
+    assert step_seconds(memory, replace(WISH, micro_batch=1), slow) > whole
+    assert step_seconds(replace(memory, macs=2 * memory.macs), WISH, slow) > whole
+    assert step_seconds(replace(memory, num_layers=2 * memory.num_layers), WISH, slow) > whole
 
 
 def test_time_is_told_about_as_it_is() -> None:
