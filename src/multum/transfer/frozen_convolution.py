@@ -5,6 +5,7 @@ Shape legend: B batch, C and O channels in and out.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -94,9 +95,16 @@ def conv_input_gradient(
     if is_pointwise(weight, it) and _is_plain(gradient, weight):
         return convolve(gradient, weight.transpose(0, 1), None, it)
     given = shape_only(shape, gradient, channels_last=channels_last)
-    back: Tensor = torch.ops.aten.convolution_backward(
+    return convolution_backward(gradient, given, weight, it, of=0)
+
+
+def convolution_backward(
+    gradient: Tensor, x: Tensor, weight: Tensor, it: Geometry, *, of: Literal[0, 1]
+) -> Tensor:
+    """Torch's gradient of the input, 0, or of the weight, 1."""
+    found: Tensor = torch.ops.aten.convolution_backward(
         gradient,
-        given,
+        x,
         weight,
         None,
         it.stride,
@@ -105,9 +113,9 @@ def conv_input_gradient(
         False,
         [0] * len(it.stride),
         it.groups,
-        [True, False, False],
-    )[0]
-    return back
+        [of == 0, of == 1, False],
+    )[of]
+    return found
 
 
 def empty_in_layout(shape: Sequence[int], like: Tensor, *, channels_last: bool) -> Tensor:

@@ -139,13 +139,18 @@ def _is_link(run: list[nn.Module]) -> bool:
     return _is_frozen_conv(run[0]) or (len(run) > 1 and _is_border(run[0]))
 
 
+def _folded(conv: nn.Conv2d, norm: FixedBatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Factor and shift that a norm, and the bias in front of it, come to behind a convolution without one."""
+    scale, shift = scale_and_shift(norm)
+    return scale, shift if conv.bias is None else shift + conv.bias * scale
+
+
 def _train(run: list[nn.Module], x: Tensor) -> Tensor:
     """A convolution that trains, its norm, and an activation."""
     conv, norm, *rest = run
     assert isinstance(conv, LeanConv2d), "such runs begin with one"
     assert isinstance(norm, FixedBatchNorm2d), "and end so"
-    scale, shift = scale_and_shift(norm)
-    shift = shift if conv.bias is None else shift + conv.bias * scale
+    scale, shift = _folded(conv, norm)
     bend = bend_of(rest[0]) if rest else None
     return trained_convolution(x, conv.weight, scale, shift, geometry_of(conv), bend)
 
@@ -156,8 +161,7 @@ def _link(run: list[nn.Module]) -> Link:
     assert isinstance(conv, LeanConv2d), "runs begin with one, or with its border"
     shift, scale = conv.bias, None
     if rest and isinstance(rest[0], FixedBatchNorm2d):
-        scale, shift = scale_and_shift(rest[0])
-        shift = shift if conv.bias is None else shift + conv.bias * scale
+        scale, shift = _folded(conv, rest[0])
     weight = conv.frozen_weight(scale)
     assert weight is not None, "asked before"
     geometry = geometry_of(conv) if border is None else replace(geometry_of(conv), border=border)

@@ -14,14 +14,19 @@ Differs from the paper: which charges the norm's input wherever its scale trains
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
 from multum.ops.masked_activation import Bend, masked_activation_, masked_gradient
 from multum.ops.masked_activation.op import is_channels_last, laid_out
-from multum.transfer.frozen_convolution import Geometry, conv_input_gradient, convolve, is_pointwise
+from multum.transfer.frozen_convolution import (
+    Geometry,
+    conv_input_gradient,
+    convolution_backward,
+    convolve,
+    is_pointwise,
+)
 
 
 def trained_convolution(
@@ -94,20 +99,7 @@ def conv_weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, it: Geomet
     if is_pointwise(weight, it):
         rows = gradient.movedim(1, -1).flatten(0, -2)
         return (rows.T @ x.movedim(1, -1).flatten(0, -2)).view(weight.shape)
-    found: Tensor = torch.ops.aten.convolution_backward(
-        gradient,
-        x,
-        weight,
-        None,
-        it.stride,
-        it.padding,
-        it.dilation,
-        False,
-        [0] * len(it.stride),
-        it.groups,
-        [False, True, False],
-    )[1]
-    return found
+    return convolution_backward(gradient, x, weight, it, of=1)
 
 
 def _by_output(of_outputs: Tensor, weight: Tensor) -> Tensor:
