@@ -47,6 +47,7 @@ def trained_convolution(
         it: How the convolution goes over its input; without a border.
         bend: The activation; None: none.
 
+    >>> import torch
     >>> once = Geometry(stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
     >>> twice, thrice = torch.full((1, 1, 1, 1), 2.0), torch.full((1,), 3.0)
     >>> trained_convolution(torch.ones(1, 1, 1, 1), twice, thrice, torch.ones(1), it=once).item()
