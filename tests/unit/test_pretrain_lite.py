@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_transfer_train import SIDE, write_pictures
 from torch import nn
 
 from multum.backbones import Backbone
@@ -22,6 +21,7 @@ from multum.transfer.pretrain_lite_command import (
 )
 from multum.transfer.train import Training
 from small_cnns import small_mobile
+from small_pictures import SIDE, write_pictures
 
 
 def tiny(config: TransferConfig) -> Backbone:

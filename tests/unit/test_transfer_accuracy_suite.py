@@ -15,13 +15,13 @@ from benchmarks.transfer_folders import copied
 from benchmarks.transfer_peft import LORA
 from benchmarks.transfer_picture import draw_modes, modes_table
 from benchmarks.transfer_trials import DIGITS, Problem, Trial, tried
-from test_transfer_train import tiny, write_pictures
 from torch import nn
 
 from multum.data import ImageSplit, read_image_folder
 from multum.transfer import Mode, recompute_blocks
 from multum.transfer import train_command as command
 from small_cnns import small_mobile
+from small_pictures import tiny, write_pictures
 
 QUICK = Setting(quick=True)
 CASES = {it.name for it in transfer_accuracy.SUITE.cases}

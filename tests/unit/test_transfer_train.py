@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
-from multum.backbones import Backbone, InputScaling
+from multum.backbones import InputScaling
 from multum.core import UserError, from_dict, to_dict
 from multum.training import CHECKPOINT_FILE, METRICS_FILE, read_metrics
 from multum.transfer import TransferConfig, TransferResult, adapt, evaluate_transfer, train_transfer
@@ -21,33 +20,7 @@ from multum.transfer.train_data import load_data
 from multum.transfer.train_parts import follow, holding
 from multum.transfer.train_result import judge
 from small_cnns import small_mobile
-
-SIDE = 24
-COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (210, 40, 50)}
-
-
-def write_pictures(folder: Path, per_class: int = 8) -> Path:
-    """Three classes that differ in colour, with noise."""
-    for number, (name, colour) in enumerate(COLOURS.items()):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for index in range(per_class):
-            generator = torch.Generator().manual_seed(100 * number + index)
-            noise_HW3 = torch.randint(-25, 26, (30, 36, 3), generator=generator)
-            picture_HW3 = (torch.tensor(colour) + noise_HW3).clamp(0, 255).to(torch.uint8)
-            Image.fromarray(picture_HW3.numpy()).save(folder / name / f"{index}.png")
-    return folder
-
-
-def tiny(config: TransferConfig) -> Backbone:
-    """A small network whose norms have the statistics of what goes through it."""
-    torch.manual_seed(config.seed)
-    net = small_mobile(2)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None
-    net(torch.randn(64, 3, SIDE, SIDE))
-    return net
+from small_pictures import SIDE, tiny, write_pictures
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torch import nn
 
 from multum.backbones import Backbone
 from multum.core import UserError, from_dict, to_dict
@@ -32,35 +31,9 @@ from multum.transfer.export_command import ExportConfig, MergeConfig, export_tra
 from multum.transfer.int8_backbone import int8_paths
 from multum.transfer.predict_command import PredictConfig, predict_transfer
 from multum.transfer.trained_run import load_trained
-from small_cnns import small_mobile
+from small_pictures import COLOURS, SIDE, tiny, write_pictures
 
-SIDE = 24
-COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (210, 40, 50)}
 OTHERS = {"white": (230, 230, 230), "yellow": (230, 220, 40)}
-
-
-def write_pictures(folder: Path, colours: dict[str, tuple[int, int, int]], per_class: int = 8) -> Path:
-    """Classes that differ in colour, with noise."""
-    for name, colour in colours.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for index in range(per_class):
-            generator = torch.Generator().manual_seed(1000 * sum(colour) + index)
-            noise_HW3 = torch.randint(-25, 26, (30, 36, 3), generator=generator)
-            picture_HW3 = (torch.tensor(colour) + noise_HW3).clamp(0, 255).to(torch.uint8)
-            Image.fromarray(picture_HW3.numpy()).save(folder / name / f"{index}.png")
-    return folder
-
-
-def tiny(config: TransferConfig) -> Backbone:
-    """A small network whose norms have the statistics of what goes through it."""
-    torch.manual_seed(config.seed)
-    net = small_mobile(2)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None
-    net(torch.randn(64, 3, SIDE, SIDE))
-    return net
 
 
 def put_small_networks(patch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ out silently: what is no picture is listed in `ImageFolder.skipped`, with the re
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,18 +89,8 @@ def read_image_folder(
     parts, notes = find_parts(folder)
     inside = {part: visible_entries(place, folder) for part, place in parts.items()}
     names = settle_classes(folder, inside, classes, least_classes)
-    pictures: list[tuple[Path, int, str]] = []
-    broken: list[UserError] = []
-    for part, entries in inside.items():
-        notes += [*entries.notes, *(f"{file}: beside the classes' folders" for file in entries.files)]
-        by_name = {place.name: place for place in entries.folders if place.name in names}
-        for name in filter(by_name.__contains__, names):
-            good, bad, others = _pictures(visible_entries(by_name[name], folder))
-            if not (good or bad):
-                raise _empty_class(by_name[name], others)
-            pictures += [(path, names.index(name), part) for path in good]
-            broken += bad
-            notes += others
+    pictures, broken, more = _listed(folder, inside, names)
+    notes = [*notes, *more]
     if broken and not skip_broken:
         raise _broken_files(folder, broken, len(pictures))
     counts = Counter((label, part) for _, label, part in pictures)
@@ -112,6 +102,26 @@ def read_image_folder(
         parts=tuple(part for _, _, part in pictures if part),
         skipped=(*notes, *map(str, broken)),
     )
+
+
+def _listed(
+    folder: Path, inside: Mapping[str, Entries], names: Sequence[str]
+) -> tuple[list[tuple[Path, int, str]], list[UserError], list[str]]:
+    """Path, class and part of every picture; broken ones; notes about the rest."""
+    pictures: list[tuple[Path, int, str]] = []
+    broken: list[UserError] = []
+    notes: list[str] = []
+    for part, entries in inside.items():
+        notes += [*entries.notes, *(f"{file}: beside the classes' folders" for file in entries.files)]
+        by_name = {place.name: place for place in entries.folders if place.name in names}
+        for name in filter(by_name.__contains__, names):
+            good, bad, others = _pictures(visible_entries(by_name[name], folder))
+            if not (good or bad):
+                raise _empty_class(by_name[name], others)
+            pictures += [(path, names.index(name), part) for path in good]
+            broken += bad
+            notes += others
+    return pictures, broken, notes
 
 
 def _empty_class(folder: Path, others: Sequence[str]) -> UserError:
