@@ -1,9 +1,10 @@
 """Trainings that the accuracy of transfer learning is measured by, each a run of `multum transfer train`.
 
-A learning rate is chosen for each mode on the validation part of the first draws, from three rates and as many more as
-it takes until the best has been tried between its neighbours; the test part is told at the rate that was chosen, and
-no other. Every training has a folder of its own below `runs/transfer_accuracy`, goes on
-where it was interrupted, and is not repeated once it is finished.
+A learning rate is chosen for each mode on validation parts. Three rates are tried on the first draws, and as many more
+as it takes until the best has been tried between its neighbours; the best ones go on to all draws, where a rate that
+goes astray in some of them shows it, and the best of these is chosen. The test part is told at this rate, and no other.
+Every training has a folder of its own below `runs/transfer_accuracy`, goes on where it was interrupted, and is not
+repeated once it is finished.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -54,7 +55,9 @@ class Problem:
     seeds: tuple[int, ...]
     """One for each draw of pictures, order, variation and fresh weights."""
     num_to_choose_by: int = 1
-    """The rate is chosen on the validation parts of so many draws, the first ones."""
+    """Rates are tried on so many draws, the first ones."""
+    num_finalists: int = 1
+    """So many of them go on to all draws."""
     rates: Mapping[Mode, tuple[float, ...]]
     """That are tried."""
 
@@ -106,21 +109,22 @@ def tried(problem: Problem, mode: Mode, setting: Setting, learn: Learn = learned
     """Choose a rate on the validation parts, and read the test parts at this rate.
 
     Returns:
-        The rate, what was seen of each rate, each draw's accuracy in percent, their mean and spread.
+        The rate, what was seen of each rate (of finalists on all draws), each draw's accuracy in percent, their mean
+        and spread.
     """
     seeds = seeds_of(problem, setting)
-    seen: dict[float, list[float]] = {}
 
-    def look(rate: float) -> None:
-        few = seeds[: problem.num_to_choose_by]
-        seen[rate] = [learn(problem, mode, rate, seed, setting).validation for seed in few]
+    def validation(rate: float, draws: tuple[int, ...]) -> list[float]:
+        return [learn(problem, mode, rate, seed, setting).validation for seed in draws]
 
-    for rate in problem.rates[mode][:1] if setting.quick else problem.rates[mode]:
-        look(rate)
-    chosen = _best(seen)
-    while not setting.quick and (beyond := _untried_neighbour(chosen, seen)) is not None:
-        look(beyond)
-        chosen = _best(seen)
+    few = seeds[: problem.num_to_choose_by]
+    rates = problem.rates[mode][:1] if setting.quick else problem.rates[mode]
+    seen = {rate: validation(rate, few) for rate in rates}
+    while not setting.quick and (beyond := _untried_neighbour(_ranked(seen)[0], seen)) is not None:
+        seen[beyond] = validation(beyond, few)
+    finalists = {rate: validation(rate, seeds) for rate in _ranked(seen)[: problem.num_finalists]}
+    chosen = _ranked(finalists)[0]
+    seen |= finalists
     found = {seed: learn(problem, mode, chosen, seed, setting).test for seed in seeds}
     return {
         "learning_rate": chosen,
@@ -131,9 +135,9 @@ def tried(problem: Problem, mode: Mode, setting: Setting, learn: Learn = learned
     }
 
 
-def _best(seen: Mapping[float, Sequence[float]]) -> float:
-    """Of equal ones the lowest, which moves least."""
-    return max(sorted(seen), key=lambda rate: mean(seen[rate]))
+def _ranked(seen: Mapping[float, Sequence[float]]) -> list[float]:
+    """Rates from the best; of equal ones the lowest first, which moves least."""
+    return sorted(sorted(seen), key=lambda rate: -mean(seen[rate]))
 
 
 def _untried_neighbour(chosen: float, seen: Container[float]) -> float | None:
@@ -151,6 +155,7 @@ DIGITS = Problem(
     pictures=digits_of,
     seeds=(0, 1, 2, 3, 4),
     num_to_choose_by=2,
+    num_finalists=2,
     rates=FAR_RATES,
 )
 """Far from what the network knows: 10 pictures of each digit."""
@@ -162,6 +167,7 @@ CALTECH = Problem(
     pictures=caltech_of,
     seeds=(0, 1, 2, 3, 4),
     num_to_choose_by=2,
+    num_finalists=2,
     rates=NEAR_RATES,
 )
 """Near to what the network knows: 5 pictures of each of 24 classes."""

@@ -63,7 +63,8 @@ def test_the_rate_is_chosen_by_validation_and_the_test_part_told_at_it() -> None
         seen.append((rate, seed))
         return Trial(validation=50.0 + (rate == 2.0) - seed, test=100 * rate + seed)
 
-    problem = replace(DIGITS, rates={"bias": (1.0, 2.0, 4.0)}, seeds=(0, 1, 2), num_to_choose_by=2)
+    rates: dict[Mode, tuple[float, ...]] = {"bias": (1.0, 2.0, 4.0)}
+    problem = replace(DIGITS, rates=rates, seeds=(0, 1, 2), num_to_choose_by=2, num_finalists=1)
     found = tried(problem, "bias", Setting(), learn)
     assert found["learning_rate"] == 2.0
     assert (found["test"], found["test_spread"]) == (201.0, 1.0)
@@ -90,6 +91,19 @@ def test_the_best_rate_has_been_tried_between_its_neighbours() -> None:
     seen.clear()
     tried(problem, "bias", QUICK, learn)
     assert seen == {1e-3}, "a rehearsal tries one"
+
+
+def test_a_rate_that_goes_astray_in_a_later_draw_is_not_chosen() -> None:
+    def learn(_: Problem, mode: Mode, rate: float, seed: int, setting: Setting) -> Trial:
+        astray = rate > 1e-2 or (rate == 1e-2 and seed == 2)
+        return Trial(validation=10.0 if astray else 80 + 100 * rate, test=100 * rate)
+
+    rates: dict[Mode, tuple[float, ...]] = {"bias": (1e-3, 3e-3, 1e-2)}
+    problem = replace(DIGITS, rates=rates, seeds=(0, 1, 2), num_to_choose_by=2, num_finalists=2)
+    found = tried(problem, "bias", Setting(), learn)
+    assert found["learning_rate"] == 3e-3
+    assert found["test"] == pytest.approx(0.3)
+    assert found["validation_at_0.01"] == pytest.approx((81 + 81 + 10) / 3)
 
 
 def test_an_int8_backbone_is_tested_and_trained(small_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
