@@ -20,6 +20,7 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -132,3 +133,17 @@ def smollm2() -> Path:
         return smollm2_file()
     except MissingExtraError as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Give torch the number of threads back that it had."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switch the tests' shape checking off: users run without it and must get our own messages."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -2,7 +2,6 @@
 
 import math
 
-import jaxtyping
 import pytest
 import torch
 from hypothesis import given
@@ -34,12 +33,6 @@ rows_of_numbers = arrays.arrays(
     elements=st.floats(-1e4, 1e4, width=32, allow_subnormal=False)
     | st.sampled_from([0.0, 1e-30, 1e-7, 65504.0]),
 ).map(torch.from_numpy)
-
-
-@pytest.fixture
-def as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Switch the tests' shape checking off: users run without it and must get our own messages."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @given(rows=rows_of_numbers, bits=st.integers(2, 16))

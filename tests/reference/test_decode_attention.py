@@ -1,10 +1,8 @@
 """The compiled kernel, the reference and float64 loops agree: every width of integers, odd shapes, odd numbers."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
-import jaxtyping
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -40,19 +38,6 @@ def assert_solved(problem: Problem, impl: Choice) -> None:
 
 def same(first: DecodeResult, other: DecodeResult) -> bool:
     return all(torch.equal(getattr(first, name), getattr(other, name)) for name in first._asdict())
-
-
-@pytest.fixture
-def as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Switch the tests' shape checking off: users run without it and must get our own messages."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("impl", BOTH)

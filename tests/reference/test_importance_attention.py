@@ -2,9 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
 
-import jaxtyping
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -61,19 +59,6 @@ def of_result_shapes(problem: Problem) -> Pair:
 def assert_solved(problem: Problem, impl: Choice) -> None:
     for found, true in zip(run(problem, impl), solve(problem), strict=True):
         assert_close(found, true, num_terms=problem.num_terms)
-
-
-@pytest.fixture
-def as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Switch the tests' shape checking off: users run without it and must get our own messages."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("impl", BOTH)

@@ -2,11 +2,9 @@
 
 import copy
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -60,19 +58,6 @@ def assert_solved(found: torch.Tensor, true: torch.Tensor, x: torch.Tensor, code
     """Errors are measured in units of what each result's terms add up to, without their signs."""
     unit = (x.double().abs() @ (code.double() * scale.double()[:, None]).abs().T) / math.sqrt(x.shape[1]) + 1
     assert_close((found.double() / unit).float(), true / unit, num_terms=x.shape[1])
-
-
-@pytest.fixture
-def as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Switch the tests' shape checking off: users run without it and must get our own messages."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("impl", BOTH)

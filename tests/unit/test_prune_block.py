@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 from torch import nn
@@ -31,12 +30,6 @@ HOOKS = (
     "_forward_hooks_always_called",
     "_backward_hooks",
 )
-
-
-@pytest.fixture
-def as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Switch the tests' type checking off: users run without it and must get our own messages."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def traces(model: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 from hypothesis import given
@@ -15,12 +14,6 @@ from multum.attention import TokenSchedule, embedding_schedule, flat_schedule, k
 from multum.attention.schedule import UNPRUNED_PART
 from multum.core import UserError
 from multum.core.config import from_dict, load_json, save_json, to_dict
-
-
-@pytest.fixture
-def as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Switch the tests' type checking off: users run without it and must get our own messages."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.mark.usefixtures("as_shipped")

@@ -22,6 +22,8 @@ LEVELS: dict[str, tuple[str, ...]] = {
 
 COMMON_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", "-fno-math-errno", "-ffp-contract=fast")
 COMPILE_TIMEOUT_SECONDS = 120
+HEADERS = Path(__file__).parent
+"""Folder of the headers that kernels share."""
 
 
 class NoCompilerError(RuntimeError):
@@ -98,10 +100,14 @@ def compile_source(source: Path, output: Path, level: str | None = None) -> None
     output.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(suffix=".so", dir=output.parent)
     os.close(handle)
-    command = [*compiler, *COMMON_FLAGS, *LEVELS[level or native_level()], str(source), "-o", temporary]
+    command = [*compiler, *COMMON_FLAGS, *LEVELS[level or native_level()], f"-I{HEADERS}", str(source)]
     try:
         done = subprocess.run(  # noqa: S603 - the compiler that the user's machine names
-            command, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_SECONDS, check=False
+            [*command, "-o", temporary],
+            capture_output=True,
+            text=True,
+            timeout=COMPILE_TIMEOUT_SECONDS,
+            check=False,
         )
         if done.returncode != 0:
             raise NoCompilerError(

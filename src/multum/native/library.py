@@ -16,6 +16,7 @@ from pathlib import Path
 from multum.core import warn_once
 from multum.native.build import (
     COMMON_FLAGS,
+    HEADERS,
     LEVELS,
     NoCompilerError,
     compile_source,
@@ -87,5 +88,5 @@ def _load_if_sound(library: Path, level: str, origin: str) -> NativeLibrary | No
 def _digest(source: Path, level: str) -> str:
     """Hash of everything that decides what the compiler writes."""
     recipe = repr((COMMON_FLAGS, LEVELS[level], compiler_command())).encode()
-    texts = [source, *sorted(source.parent.glob("*.h"))]
+    texts = [source, *sorted(source.parent.glob("*.h")), *sorted(HEADERS.glob("*.h"))]
     return hashlib.sha256(b"".join(it.read_bytes() for it in texts) + recipe).hexdigest()[:16]

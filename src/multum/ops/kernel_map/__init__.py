@@ -1,0 +1,26 @@
+"""Voxels in sorted order, and which of them meet at which offset of a kernel."""
+
+from multum.ops.kernel_map.op import implementations, kernel_map, kernel_offsets, sort_voxels
+from multum.ops.kernel_map.reference import (
+    LARGEST,
+    KernelMap,
+    SortedVoxels,
+    kernel_map_reference,
+    pack_voxels,
+    sort_voxels_reference,
+    unpack_voxels,
+)
+
+__all__ = [
+    "LARGEST",
+    "KernelMap",
+    "SortedVoxels",
+    "implementations",
+    "kernel_map",
+    "kernel_map_reference",
+    "kernel_offsets",
+    "pack_voxels",
+    "sort_voxels",
+    "sort_voxels_reference",
+    "unpack_voxels",
+]
