@@ -12,7 +12,7 @@ from multum.ops.kernel_map import (
     kernel_offsets,
     sort_voxels,
 )
-from small_scans import surface
+from small_voxels import surface
 
 FIELDS = ("source_P", "target_P", "starts_KB", "back_starts_KB")
 KERNELS = {

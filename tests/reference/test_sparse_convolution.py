@@ -10,7 +10,7 @@ from multum.core import UserError
 from multum.ops.kernel_map import KernelMap, kernel_map, kernel_offsets, sort_voxels
 from multum.ops.sparse_convolution import sparse_convolution, sparse_convolution_reference
 from multum.ops.sparse_convolution.op import _convolve, _convolve_weight
-from small_scans import surface
+from small_voxels import surface
 from tolerances import tolerance
 
 WIDTHS = [(1, 1), (4, 20), (16, 16), (33, 130), (64, 64), (70, 7), (130, 36)]
