@@ -1,6 +1,20 @@
 """LiDAR scans: readers of the public data sets and of one's own files, all of which give the same `ScanSet`."""
 
 from multum.pointcloud.lidar.axes import x_ahead_from_y_ahead
+from multum.pointcloud.lidar.kitti_calibration import KittiCalibration, read_kitti_calibration
+from multum.pointcloud.lidar.kitti_detection import (
+    KITTI_SOURCE,
+    KittiFrame,
+    kitti_frames,
+    read_kitti_detection,
+)
+from multum.pointcloud.lidar.kitti_objects import (
+    KITTI_CLASSES,
+    KITTI_DIFFICULTIES,
+    KittiObjects,
+    kitti_difficulty,
+    read_kitti_objects,
+)
 from multum.pointcloud.lidar.label_files import read_labels
 from multum.pointcloud.lidar.scan import IGNORED, Boxes, Scan
 from multum.pointcloud.lidar.scan_files import finite_points, read_points
@@ -20,14 +34,25 @@ from multum.pointcloud.lidar.semantic_kitti_classes import (
 
 __all__ = [
     "IGNORED",
+    "KITTI_CLASSES",
+    "KITTI_DIFFICULTIES",
+    "KITTI_SOURCE",
     "SEMANTIC_KITTI_CLASSES",
     "SEMANTIC_KITTI_RAW",
     "SEMANTIC_KITTI_SOURCE",
     "SEMANTIC_KITTI_SPLIT",
     "Boxes",
+    "KittiCalibration",
+    "KittiFrame",
+    "KittiObjects",
     "Scan",
     "ScanSet",
     "finite_points",
+    "kitti_difficulty",
+    "kitti_frames",
+    "read_kitti_calibration",
+    "read_kitti_detection",
+    "read_kitti_objects",
     "read_labels",
     "read_points",
     "read_semantic_kitti",
