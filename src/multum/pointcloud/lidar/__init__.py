@@ -16,6 +16,12 @@ from multum.pointcloud.lidar.kitti_objects import (
     read_kitti_objects,
 )
 from multum.pointcloud.lidar.label_files import read_labels
+from multum.pointcloud.lidar.nuscenes_lidarseg import (
+    NUSCENES_CATEGORIES,
+    NUSCENES_CLASSES,
+    NUSCENES_SOURCE,
+    read_nuscenes_lidarseg,
+)
 from multum.pointcloud.lidar.scan import IGNORED, Boxes, Scan
 from multum.pointcloud.lidar.scan_files import finite_points, read_points
 from multum.pointcloud.lidar.scan_set import ScanSet
@@ -37,6 +43,9 @@ __all__ = [
     "KITTI_CLASSES",
     "KITTI_DIFFICULTIES",
     "KITTI_SOURCE",
+    "NUSCENES_CATEGORIES",
+    "NUSCENES_CLASSES",
+    "NUSCENES_SOURCE",
     "SEMANTIC_KITTI_CLASSES",
     "SEMANTIC_KITTI_RAW",
     "SEMANTIC_KITTI_SOURCE",
@@ -54,6 +63,7 @@ __all__ = [
     "read_kitti_detection",
     "read_kitti_objects",
     "read_labels",
+    "read_nuscenes_lidarseg",
     "read_points",
     "read_semantic_kitti",
     "semantic_kitti_classes",
