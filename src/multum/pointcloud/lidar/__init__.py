@@ -22,6 +22,8 @@ from multum.pointcloud.lidar.nuscenes_lidarseg import (
     NUSCENES_SOURCE,
     read_nuscenes_lidarseg,
 )
+from multum.pointcloud.lidar.pandaset import PANDASET_SOURCE, pandaset_coarse, read_pandaset, time_split
+from multum.pointcloud.lidar.pandaset_classes import PANDASET_CLASSES, PANDASET_COARSE
 from multum.pointcloud.lidar.scan import IGNORED, Boxes, Scan
 from multum.pointcloud.lidar.scan_files import finite_points, read_points
 from multum.pointcloud.lidar.scan_set import ScanSet
@@ -46,6 +48,9 @@ __all__ = [
     "NUSCENES_CATEGORIES",
     "NUSCENES_CLASSES",
     "NUSCENES_SOURCE",
+    "PANDASET_CLASSES",
+    "PANDASET_COARSE",
+    "PANDASET_SOURCE",
     "SEMANTIC_KITTI_CLASSES",
     "SEMANTIC_KITTI_RAW",
     "SEMANTIC_KITTI_SOURCE",
@@ -59,15 +64,18 @@ __all__ = [
     "finite_points",
     "kitti_difficulty",
     "kitti_frames",
+    "pandaset_coarse",
     "read_kitti_calibration",
     "read_kitti_detection",
     "read_kitti_objects",
     "read_labels",
     "read_nuscenes_lidarseg",
+    "read_pandaset",
     "read_points",
     "read_semantic_kitti",
     "semantic_kitti_classes",
     "semantic_kitti_raw",
+    "time_split",
     "write_semantic_kitti_prediction",
     "x_ahead_from_y_ahead",
 ]
