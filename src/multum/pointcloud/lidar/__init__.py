@@ -26,6 +26,7 @@ from multum.pointcloud.lidar.pandaset import PANDASET_SOURCE, pandaset_coarse, r
 from multum.pointcloud.lidar.pandaset_classes import PANDASET_CLASSES, PANDASET_COARSE
 from multum.pointcloud.lidar.scan import IGNORED, Boxes, Scan
 from multum.pointcloud.lidar.scan_files import finite_points, read_points
+from multum.pointcloud.lidar.scan_folder import LABEL_SUFFIXES, SCAN_SUFFIXES, read_scan_folder
 from multum.pointcloud.lidar.scan_set import ScanSet
 from multum.pointcloud.lidar.semantic_kitti import (
     SEMANTIC_KITTI_SOURCE,
@@ -45,12 +46,14 @@ __all__ = [
     "KITTI_CLASSES",
     "KITTI_DIFFICULTIES",
     "KITTI_SOURCE",
+    "LABEL_SUFFIXES",
     "NUSCENES_CATEGORIES",
     "NUSCENES_CLASSES",
     "NUSCENES_SOURCE",
     "PANDASET_CLASSES",
     "PANDASET_COARSE",
     "PANDASET_SOURCE",
+    "SCAN_SUFFIXES",
     "SEMANTIC_KITTI_CLASSES",
     "SEMANTIC_KITTI_RAW",
     "SEMANTIC_KITTI_SOURCE",
@@ -72,6 +75,7 @@ __all__ = [
     "read_nuscenes_lidarseg",
     "read_pandaset",
     "read_points",
+    "read_scan_folder",
     "read_semantic_kitti",
     "semantic_kitti_classes",
     "semantic_kitti_raw",
