@@ -90,6 +90,8 @@ def test_every_class_is_in_one_coarse_class_at_most() -> None:
     label_N = pandaset_coarse(torch.arange(42))
     assert {PANDASET_CLASSES[fine] for fine in (label_N == IGNORED).nonzero()} == ignored
     assert set(label_N.tolist()) == {IGNORED, *range(15)}
+    with pytest.raises(UserError, match=r"fine labels must be in \[0, 42\) or -1 for none; got \[-2, 42\]"):
+        pandaset_coarse(torch.tensor([0, 42, -2]))
 
 
 def test_frames_come_in_time_and_the_last_are_tested_on(tmp_path: Path) -> None:

@@ -87,7 +87,9 @@ def test_predictions_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"name must be the digits of a scan's file.*got '11/000000'"):
         write_semantic_kitti_prediction(tmp_path, "11", "11/000000", label_N)
     for wrong in (19, -2):
-        with pytest.raises(UserError, match=rf"predicted labels must be in \[0, 19\) or -1; got \[{wrong}\]"):
+        with pytest.raises(
+            UserError, match=rf"predicted labels must be in \[0, 19\) or -1 for none; got \[{wrong}\]"
+        ):
             write_semantic_kitti_prediction(tmp_path, "11", "000000", torch.tensor([0, wrong]))
     assert list(tmp_path.iterdir()) == []
 

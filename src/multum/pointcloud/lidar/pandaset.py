@@ -14,6 +14,7 @@ and must be called so.
 Shape legend: N points, K boxes.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from multum.pointcloud.lidar.axes import x_ahead_from_y_ahead
 from multum.pointcloud.lidar.pandaset_classes import PANDASET_CLASSES, PANDASET_COARSE
 from multum.pointcloud.lidar.raw_file import unreadable
 from multum.pointcloud.lidar.scan import IGNORED, Boxes, Scan
-from multum.pointcloud.lidar.scan_set import ScanSet
+from multum.pointcloud.lidar.scan_set import ScanSet, check_labels
 
 PANDASET_SOURCE = (
     "get PandaSet from https://huggingface.co/datasets/georghess/pandaset, or one drive with `git clone "
@@ -107,10 +108,14 @@ def pandaset_coarse(label_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
     Returns:
         Index into the keys of `PANDASET_COARSE`, or IGNORED.
 
+    Raises:
+        UserError: There is no such class.
+
     Example:
         >>> pandaset_coarse(torch.tensor([12, 13, 0, -1]))  # car, pickup, smoke, none
         tensor([ 0,  1, -1, -1])
     """
+    check_labels("fine labels", label_N, len(PANDASET_CLASSES))
     coarse_of = {fine: index for index, merged in enumerate(PANDASET_COARSE.values()) for fine in merged}
     # the last entry is that of IGNORED, which is -1
     table = torch.tensor([*(coarse_of.get(name, IGNORED) for name in PANDASET_CLASSES), IGNORED])
@@ -138,12 +143,7 @@ def _load(folder: Path, coarse: bool, forward_sensor: bool, name: str) -> Scan:
         raise invalid(f"labels in {path}", f"at most {len(PANDASET_CLASSES)}", int(label_N.max()) + 1)
     if coarse:
         label_N = pandaset_coarse(label_N)
-        boxes = Boxes(
-            centre_K3=boxes.centre_K3,
-            size_K3=boxes.size_K3,
-            yaw_K=boxes.yaw_K,
-            label_K=pandaset_coarse(boxes.label_K),
-        )
+        boxes = replace(boxes, label_K=pandaset_coarse(boxes.label_K))
     return Scan(
         xyz_N3=x_ahead_from_y_ahead(torch.from_numpy(field["xyz"][kept] / 1000).float()),
         intensity_N=torch.from_numpy(field["intensity"][kept].astype(np.float32) / 255),

@@ -75,9 +75,9 @@ class ScanSet:
         name = self.names[index]
         scan = self.load(name)
         if scan.label_N is not None:
-            _check_range(f"labels of scan {name!r}", scan.label_N, len(self.classes))
+            check_labels(f"labels of scan {name!r}", scan.label_N, len(self.classes))
         if scan.boxes is not None:
-            _check_range(f"labels of boxes of scan {name!r}", scan.boxes.label_K, len(self.box_classes))
+            check_labels(f"labels of boxes of scan {name!r}", scan.boxes.label_K, len(self.box_classes))
         return scan
 
     def part(self, part: str) -> "ScanSet":
@@ -119,7 +119,17 @@ class ScanSet:
         return replace(self, names=tuple(names), parts=parts)
 
 
-def _check_range(what: str, label: Tensor, num_classes: int) -> None:
+def check_labels(what: str, label: Tensor, num_classes: int) -> None:
+    """Refuse labels that are neither a class nor IGNORED.
+
+    Args:
+        what: What the error calls them.
+        label: The labels, of any shape.
+        num_classes: How many classes there are.
+
+    Raises:
+        UserError: A label is out of range.
+    """
     bad = label[(label != IGNORED) & ((label < 0) | (label >= num_classes))]
     if len(bad):
         found = sorted(set(bad.tolist()))[:5]

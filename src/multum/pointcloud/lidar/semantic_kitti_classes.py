@@ -15,6 +15,7 @@ from torch import Tensor
 
 from multum.core import MissingExtraError, invalid, read_text, require_module, warn_once
 from multum.pointcloud.lidar.scan import IGNORED
+from multum.pointcloud.lidar.scan_set import check_labels
 
 SEMANTIC_KITTI_RAW: dict[str, tuple[int, ...]] = {
     "car": (10, 252),
@@ -88,11 +89,7 @@ def semantic_kitti_raw(label_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
         >>> semantic_kitti_raw(torch.tensor([-1, 0, 4, 18]))
         tensor([ 0, 10, 20, 81])
     """
-    num_classes = len(SEMANTIC_KITTI_CLASSES)
-    bad = label_N[(label_N != IGNORED) & ((label_N < 0) | (label_N >= num_classes))]
-    if len(bad):
-        found = sorted(set(bad.tolist()))[:5]
-        raise invalid("predicted labels", f"in [0, {num_classes}) or {IGNORED}", found)
+    check_labels("predicted labels", label_N, len(SEMANTIC_KITTI_CLASSES))
     # the last entry is that of IGNORED, which is -1
     table = torch.tensor([*(raw[0] for raw in SEMANTIC_KITTI_RAW.values()), 0])
     return table[label_N]
