@@ -22,6 +22,9 @@ from multum.pointcloud.lidar.street_materials import (
 )
 from multum.pointcloud.lidar.street_things import SyntheticPart, SyntheticThing
 
+EXTENT = 95.0
+"""A street goes so far ahead and behind, in metres: beyond what a sensor sees."""
+
 _SHAPES = {"box": BOX, "cylinder": CYLINDER, "ellipsoid": ELLIPSOID}
 
 

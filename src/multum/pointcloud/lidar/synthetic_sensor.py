@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from multum.core import invalid
+from multum.core import check_fields, invalid
 from multum.pointcloud.lidar.ray_cast import SyntheticHits, nearest_hit, ray_directions
 from multum.pointcloud.lidar.scan import Boxes, Scan
 from multum.pointcloud.lidar.street import SyntheticStreet
@@ -52,6 +52,7 @@ class SyntheticSensor:
     """Above the road."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("num_beams", "num_azimuths"):
             if getattr(self, name) < 1:
                 raise invalid(name, "at least 1", getattr(self, name))
@@ -60,12 +61,12 @@ class SyntheticSensor:
         if not 0 < self.range_metres[0] < self.range_metres[1]:
             raise invalid("range_metres", "two ascending distances above 0", self.range_metres)
         for name in ("range_noise_metres", "intensity_noise"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if getattr(self, name) < 0:
                 raise invalid(name, "at least 0", getattr(self, name), "0 is a sensor without noise")
         for name in ("loss_at_distance", "loss_at_grazing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise invalid(name, "in [0, 1]", getattr(self, name), "0 loses none")
-        if not 0 < self.height_metres < math.inf:
+        if self.height_metres <= 0:
             raise invalid("height_metres", "above 0", self.height_metres)
 
     def elevations(self) -> Float64[np.ndarray, " E"]:
