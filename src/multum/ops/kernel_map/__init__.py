@@ -2,6 +2,7 @@
 
 from multum.ops.kernel_map.op import implementations, kernel_map, kernel_offsets, sort_voxels
 from multum.ops.kernel_map.reference import (
+    BATCHES,
     LARGEST,
     KernelMap,
     SortedVoxels,
@@ -12,6 +13,7 @@ from multum.ops.kernel_map.reference import (
 )
 
 __all__ = [
+    "BATCHES",
     "LARGEST",
     "KernelMap",
     "SortedVoxels",

@@ -22,7 +22,9 @@ from torch import Tensor
 
 from multum.core import invalid
 
-BITS, BATCHES = 17, 2**12
+BITS = 17
+BATCHES = 2**12
+"""Scans of a batch, at most."""
 REACH = 2 ** (BITS - 1)
 LARGEST = 65_000
 """Coordinates of voxels lie between minus this and this."""
