@@ -1,12 +1,13 @@
 """Sparse U-Nets against what is published of them: parameters, multiply-accumulates; and counted against computed."""
 
+import functools
+
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from multum.core import UserError
-from multum.pointcloud.convolution import SparseConvolution, multiply_accumulates
 from multum.pointcloud.quantize import quantize
-from multum.pointcloud.sparse_tensor import SparseTensor
 from multum.pointcloud.unet import SparseUNet
 from multum.pointcloud.unet_config import BlockConfig, StageConfig, UNetConfig, scaled_unet
 from multum.pointcloud.unet_macs import PyramidSizes, unet_macs
@@ -51,28 +52,11 @@ def test_what_is_counted_is_what_is_computed(point_branch: bool) -> None:
     net = SparseUNet(config).eval()
     xyz = two_scans()
     batch = quantize(xyz, [torch.cat([it, it[:, :1]], dim=1) for it in xyz], 0.2)
-    counted = 0
-
-    def count(module: torch.nn.Module, inputs: tuple[SparseTensor, ...], _: object) -> None:
-        nonlocal counted
-        assert isinstance(module, SparseConvolution)
-        counted += multiply_accumulates(module, inputs[0])
-
-    def count_linear(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _: object) -> None:
-        nonlocal counted
-        assert isinstance(module, torch.nn.Linear)
-        counted += len(inputs[0]) * module.in_features * module.out_features
-
-    for it in net.modules():
-        if isinstance(it, SparseConvolution):
-            it.register_forward_hook(count)
-        if isinstance(it, torch.nn.Linear):
-            it.register_forward_hook(count_linear)
-    with torch.no_grad():
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         score_NK = net(batch)
     assert score_NK.shape == (1400, 19)
     sizes = PyramidSizes.of(batch.points.finest, batch.points.pyramid)
-    assert counted == unet_macs(config, sizes, num_points=float(batch.num_points))
+    assert counter.get_total_flops() / 2 == unet_macs(config, sizes, num_points=float(batch.num_points))
 
 
 def test_a_scan_is_judged_alike_alone_and_in_company() -> None:
@@ -83,6 +67,27 @@ def test_a_scan_is_judged_alike_alone_and_in_company() -> None:
         together = net(quantize(xyz, features, 0.2)).split([900, 500])
         for scan, feature, score_NK in zip(xyz, features, together, strict=True):
             torch.testing.assert_close(net(quantize([scan], [feature], 0.2)), score_NK, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("point_branch", [False, True])
+def test_norms_that_are_folded_in_give_what_separate_ones_give(point_branch: bool) -> None:
+    net = SparseUNet(scaled_unet(0.25, point_branch=point_branch)).double()
+    xyz = [it.double() for it in two_scans()]
+    batch = quantize(xyz, [torch.cat([it, it[:, :1]], dim=1) for it in xyz], 0.2)
+    for _ in range(3):
+        net(batch)  # statistics that are not those of the start
+    norms = [it for it in net.modules() if isinstance(it, torch.nn.BatchNorm1d)]
+    folded = net.eval()(batch)
+    for it in norms:  # told to use the statistics that it has, in the way of training
+        it.forward = functools.partial(fixed_norm, it)  # type: ignore[method-assign]
+        it.training = True
+    torch.testing.assert_close(net(batch), folded, rtol=1e-9, atol=1e-9)
+
+
+def fixed_norm(norm: torch.nn.BatchNorm1d, x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.batch_norm(
+        x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+    )
 
 
 def test_every_parameter_learns() -> None:

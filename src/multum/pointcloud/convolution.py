@@ -11,7 +11,8 @@ Differs from the paper: nothing; of even kernels the offsets begin at 0, as its 
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from multum.core import invalid
 from multum.ops.kernel_map import KernelMap
@@ -79,12 +80,26 @@ class SparseConvolution(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Features of the voxels that it writes to."""
+        return self.convolve(x, self.weight, self.bias)
+
+    def convolve(
+        self,
+        x: SparseTensor,
+        weight_KCO: Tensor,
+        bias_O: Tensor | None,
+        *,
+        base: SparseTensor | None = None,
+        relu: bool = False,
+    ) -> SparseTensor:
+        """The same with another weight and bias: those of a norm folded in, say; onto a base, with a ReLU behind."""
+        base_MO = None if base is None else base.feature_NC
         if self.is_pointwise:
-            y_NO = x.feature_NC @ self.weight[0]
-            return x.with_features(y_NO if self.bias is None else y_NO + self.bias)
+            y_NO = functional.linear(x.feature_NC, weight_KCO[0].T, bias_O)
+            y_NO = y_NO if base_MO is None else y_NO + base_MO
+            return x.with_features(y_NO.relu() if relu else y_NO)
         target, pairs = self.pairs(x)
-        y_MO = sparse_convolution(x.feature_NC, self.weight, pairs)
-        return SparseTensor(y_MO if self.bias is None else y_MO + self.bias, target, x.pyramid)
+        y_MO = sparse_convolution(x.feature_NC, weight_KCO, pairs, bias_O=bias_O, base_MO=base_MO, relu=relu)
+        return SparseTensor(y_MO, target, x.pyramid)
 
     @property
     def is_pointwise(self) -> bool:

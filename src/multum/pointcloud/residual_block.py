@@ -3,17 +3,19 @@
 Shape legend: N voxels, C channels.
 """
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from multum.pointcloud.convolution import SparseConvolution
 from multum.pointcloud.sparse_tensor import SparseTensor
 
 
 class ConvolutionBlock(nn.Module):
-    """A convolution, the norm behind it, and perhaps a ReLU.
+    """A convolution, the norm behind it, and perhaps a ReLU; one layer where the norm's statistics are fixed.
 
     Args:
-        convolution: The layer.
+        convolution: The layer, without a bias.
         bends: Whether negative numbers become 0 at the end.
     """
 
@@ -23,11 +25,22 @@ class ConvolutionBlock(nn.Module):
         self.norm = nn.BatchNorm1d(convolution.out_channels)
         self.bends = bends
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
-        """Features of the voxels that the convolution writes to."""
-        y = self.convolution(x)
+    def forward(self, x: SparseTensor, base: SparseTensor | None = None) -> SparseTensor:
+        """Features of the voxels that the convolution writes to, onto a base where there is one."""
+        if not self.norm.training:
+            return self.convolution.convolve(x, *self._folded(), base=base, relu=self.bends)
+        y: SparseTensor = self.convolution(x)
         feature_NC = self.norm(y.feature_NC)
-        return y.with_features(feature_NC.relu() if self.bends else feature_NC)  # type: ignore[no-any-return]
+        feature_NC = feature_NC if base is None else feature_NC + base.feature_NC
+        return y.with_features(functional.relu(feature_NC) if self.bends else feature_NC)
+
+    def _folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the convolution and the norm by fixed statistics, as one."""
+        norm = self.norm
+        assert norm.running_mean is not None, "made with statistics"
+        assert norm.running_var is not None, "made with statistics"
+        scale_C = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        return self.convolution.weight * scale_C, norm.bias - norm.running_mean * scale_C
 
 
 class ResidualBlock(nn.Module):
@@ -44,12 +57,12 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, inner_channels: int, out_channels: int) -> None:
         super().__init__()
         self.first = ConvolutionBlock(SparseConvolution(in_channels, inner_channels))
-        self.second = ConvolutionBlock(SparseConvolution(inner_channels, out_channels), bends=False)
+        self.second = ConvolutionBlock(SparseConvolution(inner_channels, out_channels))
         self.skip: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.skip = ConvolutionBlock(SparseConvolution(in_channels, out_channels, 1), bends=False)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Features of the same voxels."""
-        sum_ = self.second(self.first(x)) + self.skip(x)
-        return sum_.with_features(sum_.feature_NC.relu())  # type: ignore[no-any-return]
+        found: SparseTensor = self.second(self.first(x), self.skip(x))
+        return found

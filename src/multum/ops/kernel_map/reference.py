@@ -66,10 +66,20 @@ class KernelMap:
     """Pair at which each block of targets begins in the list of an offset, and where the last one ends, int64."""
     back_starts_KB: Int[Tensor, "K B2"]
     """The same of blocks of sources."""
-    num_sources: int
-    """Rows that can be read."""
-    num_targets: int
-    """Rows that can be written."""
+    source_row_N: Int[Tensor, " N"]
+    """Rows that can be read, in the order of the sources' voxels, int32."""
+    target_row_M: Int[Tensor, " M"]
+    """Rows that can be written, in the order of the targets' voxels, int32."""
+
+    @property
+    def num_sources(self) -> int:
+        """Rows that can be read."""
+        return len(self.source_row_N)
+
+    @property
+    def num_targets(self) -> int:
+        """Rows that can be written."""
+        return len(self.target_row_M)
 
     @property
     def num_pairs(self) -> int:
@@ -99,8 +109,8 @@ class KernelMap:
             target_P=self.source_P,
             starts_KB=self.back_starts_KB,
             back_starts_KB=self.starts_KB,
-            num_sources=self.num_targets,
-            num_targets=self.num_sources,
+            source_row_N=self.target_row_M,
+            target_row_M=self.source_row_N,
         )
 
 
@@ -172,8 +182,8 @@ def kernel_map_reference(
         target_P=target.row_M[target_P],
         starts_KB=_starts(offset_P, target_P, len(offset_K3), len(target.key_M)),
         back_starts_KB=_starts(offset_P, source_P, len(offset_K3), len(source.key_M)),
-        num_sources=len(source.key_M),
-        num_targets=len(target.key_M),
+        source_row_N=source.row_M,
+        target_row_M=target.row_M,
     )
 
 

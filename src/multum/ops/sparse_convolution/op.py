@@ -23,6 +23,9 @@ def sparse_convolution(
     weight_KCO: Float[Tensor, "K C O"],
     pairs: KernelMap,
     *,
+    bias_O: Float[Tensor, " O"] | None = None,
+    base_MO: Float[Tensor, "M O"] | None = None,
+    relu: bool = False,
     impl: Choice = "auto",
 ) -> Float[Tensor, "M O"]:
     """Convolve rows of voxels: y[target] is the sum of x[source] W[k] over the pairs of a kernel map.
@@ -35,6 +38,9 @@ def sparse_convolution(
         x_NC: Features of the voxels that are read.
         weight_KCO: A matrix for each offset.
         pairs: Which rows meet, as `kernel_map` finds it, or transposed.
+        bias_O: Added to each row.
+        base_MO: What the sums are added to, a skip of a residual block say.
+        relu: Whether what is negative at the end becomes 0. These three cost next to nothing on the way.
         impl: `reference` (plain torch, any type and device), `cpu` (compiled), or `auto`.
 
     Returns:
@@ -50,12 +56,19 @@ def sparse_convolution(
     tensor([[32.],
             [21.]])
     """
-    _check(x_NC, weight_KCO, pairs)
+    _check(x_NC, weight_KCO, pairs, bias_O, base_MO)
     if choose(impl, x_NC, implementations()) == "reference":
-        return sparse_convolution_reference(x_NC, weight_KCO, pairs)
-    lists = (pairs.source_P, pairs.target_P, pairs.starts_KB, pairs.back_starts_KB)
-    result: Tensor = _convolve(x_NC, weight_KCO, *lists, pairs.num_targets)
+        return sparse_convolution_reference(
+            x_NC, weight_KCO, pairs, bias_O=bias_O, base_MO=base_MO, relu=relu
+        )
+    result: Tensor = _convolve(x_NC, weight_KCO, *_lists(pairs), bias_O, base_MO, relu)
     return result
+
+
+def _lists(pairs: KernelMap) -> tuple[Tensor, ...]:
+    """A map as torch's operations take it."""
+    starts = (pairs.starts_KB, pairs.back_starts_KB)
+    return pairs.source_P, pairs.target_P, *starts, pairs.target_row_M, pairs.source_row_N
 
 
 @cache  # asked for in every layer
@@ -67,7 +80,9 @@ def implementations() -> Mapping[str, Implementation]:
     }
 
 
-def _check(x_NC: Tensor, weight_KCO: Tensor, pairs: KernelMap) -> None:
+def _check(
+    x_NC: Tensor, weight_KCO: Tensor, pairs: KernelMap, bias_O: Tensor | None, base_MO: Tensor | None
+) -> None:
     if len(x_NC) != pairs.num_sources:
         raise invalid("x", f"of the map's {pairs.num_sources} voxels", tuple(x_NC.shape))
     wanted = (pairs.num_offsets, x_NC.shape[1])
@@ -75,6 +90,12 @@ def _check(x_NC: Tensor, weight_KCO: Tensor, pairs: KernelMap) -> None:
         raise invalid("weight", f"({wanted[0]}, {wanted[1]}, outputs)", tuple(weight_KCO.shape))
     if weight_KCO.dtype != x_NC.dtype:
         raise invalid("weight", f"of x's type, {x_NC.dtype}", weight_KCO.dtype)
+    outputs = weight_KCO.shape[2]
+    for name, it, shape in (
+        ("bias", bias_O, (outputs,)), ("base", base_MO, (pairs.num_targets, outputs))
+    ):  # fmt: skip
+        if it is not None and (tuple(it.shape) != shape or it.dtype != x_NC.dtype):
+            raise invalid(name, f"{shape}, of x's type", (tuple(it.shape), it.dtype))
 
 
 @torch.library.custom_op("multum::sparse_convolution", mutates_args=())
@@ -85,12 +106,16 @@ def _convolve(
     target: Tensor,
     starts: Tensor,
     back_starts: Tensor,  # noqa: ARG001 - the gradient's
-    num_targets: int,
+    target_row: Tensor,
+    source_row: Tensor,  # noqa: ARG001 - the same
+    bias: Tensor | None,
+    base: Tensor | None,
+    relu: bool,
 ) -> Tensor:
     turned = not weight.is_contiguous() and weight.mT.is_contiguous()
     placed = weight.mT if turned else weight.contiguous()
-    lists = (source, target, starts)
-    y = cpu.convolve(_single(x), _single(placed), lists, num_targets, turned=turned)
+    end = (None if bias is None else _single(bias), None if base is None else _single(base), relu)
+    y = cpu.convolve(_single(x), _single(placed), (source, target, starts, target_row), end, turned=turned)
     return y.to(x.dtype)
 
 
@@ -102,6 +127,8 @@ def _convolve_weight(
     target: Tensor,
     starts: Tensor,
     back_starts: Tensor,  # noqa: ARG001 - the gradient's
+    target_row: Tensor,  # noqa: ARG001 - the same
+    source_row: Tensor,  # noqa: ARG001 - the same
 ) -> Tensor:
     return cpu.weight_gradient(_single(x), _single(gradient), (source, target, starts)).to(x.dtype)
 
@@ -111,56 +138,52 @@ def _single(it: Tensor) -> Tensor:
 
 
 @_convolve.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    source: Tensor,  # noqa: ARG001 - as the operation has it
-    target: Tensor,  # noqa: ARG001 - the same
-    starts: Tensor,  # noqa: ARG001 - the same
-    back_starts: Tensor,  # noqa: ARG001 - the same
-    num_targets: int | torch.SymInt,
-) -> Tensor:
-    return x.new_empty(num_targets, weight.shape[2])
+def _(x: Tensor, weight: Tensor, *lists: Any) -> Tensor:
+    return x.new_empty(lists[4].shape[0], weight.shape[2])
 
 
 @_convolve_weight.register_fake
-def _(
-    x: Tensor,
-    gradient: Tensor,
-    source: Tensor,  # noqa: ARG001 - as the operation has it
-    target: Tensor,  # noqa: ARG001 - the same
-    starts: Tensor,
-    back_starts: Tensor,  # noqa: ARG001 - the same
-) -> Tensor:
-    return x.new_empty(starts.shape[0], x.shape[1], gradient.shape[1])
+def _(x: Tensor, gradient: Tensor, *lists: Any) -> Tensor:
+    return x.new_empty(lists[2].shape[0], x.shape[1], gradient.shape[1])
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - as torch calls it
-    ctx.save_for_backward(*inputs[:6])
+def _turned(lists: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The lists of the way back."""
+    source, target, starts, back_starts, target_row, source_row = lists
+    return target, source, back_starts, starts, source_row, target_row
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.relu = inputs[10]
+    ctx.save_for_backward(*inputs[:8], *([output] if ctx.relu else []))
 
 
 def _convolve_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight, source, target, starts, back_starts = ctx.saved_tensors
-    of_x = of_weight = None
-    if ctx.needs_input_grad[0]:
-        of_x = _convolve(gradient, weight.mT, target, source, back_starts, starts, x.shape[0])
-    if ctx.needs_input_grad[1]:
-        of_weight = _convolve_weight(x, gradient, source, target, starts, back_starts)
-    return of_x, of_weight, None, None, None, None, None
+    x, weight, *rest = ctx.saved_tensors
+    lists = tuple(rest[:6])
+    if ctx.relu:
+        gradient = gradient * (rest[6] > 0)
+    wants_x, wants_weight, *_, wants_bias, wants_base, _ = ctx.needs_input_grad
+    of_x = _convolve(gradient, weight.mT, *_turned(lists), None, None, False) if wants_x else None
+    of_weight = _convolve_weight(x, gradient, *lists) if wants_weight else None
+    of_bias = gradient.sum(dim=0) if wants_bias else None
+    return of_x, of_weight, *[None] * 6, of_bias, gradient if wants_base else None, None
+
+
+def _keep_of_weight(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - as torch calls it
+    ctx.save_for_backward(*inputs)
 
 
 def _weight_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    x, of_y, source, target, starts, back_starts = ctx.saved_tensors
-    of_x = of_gradient = None
-    if ctx.needs_input_grad[0]:
-        of_x = _convolve(of_y, gradient.mT, target, source, back_starts, starts, x.shape[0])
-    if ctx.needs_input_grad[1]:
-        of_gradient = _convolve(x, gradient, source, target, starts, back_starts, of_y.shape[0])
-    return of_x, of_gradient, None, None, None, None
+    x, of_y, *rest = ctx.saved_tensors
+    lists, (wants_x, wants_gradient, *_) = tuple(rest), ctx.needs_input_grad
+    of_x = _convolve(of_y, gradient.mT, *_turned(lists), None, None, False) if wants_x else None
+    of_gradient = _convolve(x, gradient, *lists, None, None, False) if wants_gradient else None
+    return of_x, of_gradient, *[None] * 6
 
 
 _convolve.register_autograd(_convolve_backward, setup_context=_keep)
-_convolve_weight.register_autograd(_weight_backward, setup_context=_keep)
+_convolve_weight.register_autograd(_weight_backward, setup_context=_keep_of_weight)
 
 
 @register_flop_formula(torch.ops.multum.sparse_convolution)  # type: ignore[untyped-decorator, unused-ignore]
