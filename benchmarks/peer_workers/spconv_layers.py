@@ -74,4 +74,5 @@ def _sorted(x: Any) -> Tensor:
     place_N = x.indices.long()
     key_N = ((place_N[:, 0] * 4096 + place_N[:, 1]) * 4096 + place_N[:, 2]) * 4096 + place_N[:, 3]
     rows: Tensor = x.features.detach()
-    return rows[key_N.argsort()]
+    in_order: Tensor = rows[key_N.argsort()]
+    return in_order
