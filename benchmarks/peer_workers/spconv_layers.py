@@ -8,6 +8,7 @@ from typing import Any
 
 import spconv.pytorch as spconv  # type: ignore[import-not-found, unused-ignore]
 import torch
+from spconv.core import ConvAlgo  # type: ignore[import-not-found, unused-ignore]
 from spconv.pytorch import ops  # type: ignore[import-not-found, unused-ignore]
 from torch import Tensor
 
@@ -44,6 +45,14 @@ def theirs(problem: SparseProblem) -> Callable[[], tuple[Any, list[Tensor]]]:
         return x, list(torch.autograd.grad(x.features, leaves, torch.ones_like(x.features)))
 
     return compute if problem.trains else torch.no_grad()(compute)
+
+
+def hashed_map(problem: SparseProblem) -> Callable[[], Any]:
+    """The kernel map of a layer that stays, by spconv's hash table."""
+    voxel_N4, ones = problem.voxels(), [1, 1, 1]
+    shape = [int(it) + 1 for it in voxel_N4[:, 1:].amax(dim=0)]
+    wish = (ConvAlgo.Native, [3, 3, 3], ones, ones, ones, [0, 0, 0], True, False)
+    return lambda: ops.get_indice_pairs(voxel_N4, 1, shape, *wish)
 
 
 def _layers(problem: SparseProblem) -> list[Any]:

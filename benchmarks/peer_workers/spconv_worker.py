@@ -25,6 +25,12 @@ def prepare_layer(name: str, wish: dict[str, Any]) -> float:
     return spconv_layers.error_of(problem)
 
 
+def prepare_map(name: str, wish: dict[str, Any]) -> int:
+    """Make ready to find the kernel map of a layer that stays; returns its pairs."""
+    _made[name] = spconv_layers.hashed_map(SparseProblem(**wish))
+    return int(_made[name]()[2].sum())
+
+
 def prepare_unet(name: str, wish: dict[str, Any]) -> float:
     """Make a network; returns how far its numbers are from ours, in norm."""
     problem = UNetProblem(**wish)
@@ -43,4 +49,12 @@ def run(name: str) -> None:
 
 
 if __name__ == "__main__":
-    serve({"threads": threads, "prepare_layer": prepare_layer, "prepare_unet": prepare_unet, "run": run})
+    serve(
+        {
+            "threads": threads,
+            "prepare_layer": prepare_layer,
+            "prepare_map": prepare_map,
+            "prepare_unet": prepare_unet,
+            "run": run,
+        }
+    )

@@ -25,6 +25,8 @@ from multum.ops.sparse_convolution import sparse_convolution
 from multum.pointcloud import SparseTensor
 
 WORKER = "spconv_worker"
+MAP, HASHED_MAP = "ours_map_alone", "spconv_map_alone"
+_MAIN = "subm64_100k"
 OURS, TORCH, TWO_THREADS, ALONE, TEN_TIMES = (
     "ours",
     "torch",
@@ -78,13 +80,16 @@ def _run_layers(name: str, _: object, setting: Setting) -> Mapping[str, Latency 
         OURS: our_layers(problem),
         TORCH: our_layers(problem, "reference"),
     }
-    if name == "subm64_100k":
-        calls[ALONE] = _without_map(problem)
     with Peer(ENVIRONMENTS[SPCONV], WORKER, num_threads=setting.num_threads) as peer:
         peer.call("prepare_layer", name=name, wish=asdict(problem))
-        times = setting.times(calls | {SPCONV: lambda: peer.call("run", name=name)})
+        calls[SPCONV] = lambda: peer.call("run", name=name)
+        if name == _MAIN:
+            peer.call("prepare_map", name="map", wish=asdict(problem))
+            calls |= {ALONE: _without_map(problem), MAP: _map_alone(problem)}
+            calls[HASHED_MAP] = lambda: peer.call("run", name="map")
+        times = setting.times(calls)
     readings: dict[str, Latency | float] = {**times, **_floor(flops(problem), times), **_growth(problem)}
-    if name == "subm64_100k":
+    if name == _MAIN:
         readings |= setting.times({TWO_THREADS: calls[OURS]}, num_threads=2)
         larger = our_layers(replace(problem, num_voxels=10 * problem.num_voxels))
         readings |= setting.times({TEN_TIMES: larger, "ours_100k_beside": calls[OURS]})
@@ -103,6 +108,11 @@ def _without_map(problem: SparseProblem) -> Callable[[], object]:
     x, layer = SparseTensor.of(problem.features(), problem.voxels()), problem.layers()[0]
     pairs = layer.pairs(x)[1]
     return torch.no_grad()(lambda: sparse_convolution(x.feature_NC, layer.weight, pairs))
+
+
+def _map_alone(problem: SparseProblem) -> Callable[[], object]:
+    voxel_N4, feature_NC, layer = problem.voxels(), problem.features(), problem.layers()[0]
+    return lambda: layer.pairs(SparseTensor.of(feature_NC, voxel_N4))
 
 
 def _floor(operations: float, times: Mapping[str, Latency]) -> dict[str, float]:
@@ -140,7 +150,7 @@ def layers_table(results: Results) -> str:
 
 
 def _figure(
-    id_: str, goal: float, value: Callable[[Results], float], how: str, peer: str = "spconv 2.3.8"
+    id_: str, goal: float | None, value: Callable[[Results], float], how: str, peer: str = "spconv 2.3.8"
 ) -> Figure:
     return Figure(id=f"pointcloud.{id_}", unit="x", goal_min=goal, value=value, how=how, peer=peer)
 
@@ -164,7 +174,6 @@ _RATIOS = (
     ("minkunet_pandaset_vs_spconv", "minkunet_pandaset", 2.0, _NET),
     ("train_step_pandaset_vs_spconv", "train_step_pandaset", 2.0, _NET),
 )
-_MAIN = "subm64_100k"
 
 SUITE = Suite(
     name="sparse_engine",
