@@ -7,7 +7,8 @@ that shows foreign text stays harmless, and one that is opened in ten years stil
 
 import base64
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -73,8 +74,9 @@ class Page:
             raise invalid("a page", "filled before it is written", self.blocks, "add blocks to it")
         jinja2 = require_module("jinja2", "report")
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-        script = package_file("page.js")
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        needs = needed_files(self.blocks)
+        scripts = [package_file(f"{name}.js") for name in ("page", *needs)]
+        styles = [package_file(f"{name}.css") for name in ("style", *needs)]
         written = str(
             environment.from_string(package_file("page.html.j2")).render(
                 title=self.title,
@@ -82,9 +84,9 @@ class Page:
                 sections=[block for block in self.blocks if isinstance(block, Section)],
                 blocks=self.blocks,
                 provenance=definitions(self.provenance) if self.provenance else None,
-                style=Html(package_file("style.css")),
-                script=Html(script),
-                script_hash=f"sha256-{digest}",
+                style=Html("\n\n".join(styles)),
+                scripts=[Html(script) for script in scripts],
+                script_hashes=" ".join(f"'{script_hash(script)}'" for script in scripts),
                 version=__version__,
             )
         )
@@ -106,6 +108,34 @@ class Page:
         path = Path(path)
         write_text_atomic(path, self.to_html())
         return path
+
+
+def needed_files(blocks: Iterable[Html]) -> list[str]:
+    """Find what blocks bring along: `data-needs="name"` asks for `name.js` and `name.css` beside this module.
+
+    Text is escaped wherever it enters a page, quotes too, so only our own blocks can ask.
+
+    Args:
+        blocks: The blocks of a page.
+
+    Returns:
+        Names, each once.
+
+    >>> needed_files([Html('<figure data-needs="scan_view"></figure>')] * 2)
+    ['scan_view']
+    """
+    return list(
+        dict.fromkeys(name for it in blocks for name in re.findall(r' data-needs="(\w+)"', it.markup))
+    )
+
+
+def script_hash(script: str) -> str:
+    """Tell a script as a content security policy names it.
+
+    >>> script_hash("")[:12]
+    'sha256-47DEQ'
+    """
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def package_file(name: str) -> str:
