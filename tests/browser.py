@@ -25,6 +25,7 @@ ARGUMENTS = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
+    "--enable-unsafe-swiftshader",  # WebGL without a GPU
     "--disable-dev-shm-usage",
     "--disable-quic",
     "--no-first-run",

@@ -139,6 +139,12 @@ def _transfer_export() -> AnyVerb:
     return EXPORT
 
 
+def _pointcloud_view() -> AnyVerb:
+    from multum.cli.pointcloud import VIEW
+
+    return VIEW
+
+
 def _kernels() -> AnyVerb:
     from multum.cli.kernels import KERNELS
 
@@ -263,6 +269,11 @@ COMMANDS = (
         load=_transfer_export,
     ),
     Command(
+        words=("pointcloud", "view"),
+        summary="Show a LiDAR scan, its classes and predictions of them, as a page to be turned.",
+        load=_pointcloud_view,
+    ),
+    Command(
         words=("kernels",),
         summary="List the fast paths of this machine, and whether each is active.",
         load=_kernels,
@@ -279,5 +290,6 @@ SYSTEMS = {
     "attention": "Sentences lose the words that do not matter",
     "accelerator": "SpAtten, the hardware, simulated cycle by cycle",
     "transfer": "A network learns a task of yours in little memory",
+    "pointcloud": "Scans of streets, point by point",
 }
 """Systems with verbs of their own, and what each is about."""

@@ -11,6 +11,7 @@ from multum.report.attention_results import (
     SentenceScores,
     TimingRow,
 )
+from multum.report.birds_eye import birds_eye_plot, mistakes_plot
 from multum.report.blocks import (
     Section,
     definitions,
@@ -22,6 +23,7 @@ from multum.report.blocks import (
     small_print,
     subsection,
 )
+from multum.report.class_palette import class_colours
 from multum.report.cost_page import cost_page
 from multum.report.cost_plots import layer_bars, memory_timeline
 from multum.report.dial_results import DialResults, DialRow
@@ -34,6 +36,9 @@ from multum.report.markup import Html
 from multum.report.page import Page
 from multum.report.picture_grid import Thumbnail, picture_data, picture_grid
 from multum.report.plots import bar_plot, line_plot, scatter_plot
+from multum.report.rerun_file import write_rerun
+from multum.report.scan_page import ViewResult, scan_page, write_view
+from multum.report.scan_view import scan_view
 from multum.report.sparse_plots import RowLife, cache_rows, head_map, layer_columns, life_map
 from multum.report.tables import bar_cell, comparison_table, table
 from multum.report.token_map import token_map
@@ -65,11 +70,14 @@ __all__ = [
     "TimingRow",
     "TransferReportConfig",
     "TransferStory",
+    "ViewResult",
     "alone",
     "attention_page",
     "bar_cell",
     "bar_plot",
+    "birds_eye_plot",
     "cache_rows",
+    "class_colours",
     "comparison_table",
     "confusion_map",
     "cost_page",
@@ -85,12 +93,15 @@ __all__ = [
     "life_map",
     "line_plot",
     "memory_timeline",
+    "mistakes_plot",
     "new_figure",
     "notes",
     "paragraph",
     "picture_data",
     "picture_grid",
     "plot",
+    "scan_page",
+    "scan_view",
     "scatter_plot",
     "section",
     "small_print",
@@ -100,5 +111,7 @@ __all__ = [
     "training_curves",
     "training_section",
     "transfer_page",
+    "write_rerun",
     "write_transfer_report",
+    "write_view",
 ]

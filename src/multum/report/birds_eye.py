@@ -15,6 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from multum.core import invalid
+from multum.cost.units import Number
 from multum.pointcloud.lidar import Boxes, Scan
 from multum.report.class_palette import class_colours
 from multum.report.figure import PIXELS_PER_INCH, WIDE_PIXELS, drawing_style, new_figure
@@ -40,7 +41,7 @@ def birds_eye_plot(
     classes: Sequence[str] = (),
     label_N: Int[Tensor, " N"] | None = None,
     *,
-    reach_metres: float | None = None,
+    reach_metres: Number | None = None,
 ) -> "matplotlib.figure.Figure":
     """Draw a scan from above in the colours of its classes, with its boxes.
 
@@ -71,7 +72,7 @@ def birds_eye_plot(
 
 
 def mistakes_plot(
-    scan: Scan, told_N: Int[Tensor, " N"], *, reach_metres: float | None = None
+    scan: Scan, told_N: Int[Tensor, " N"], *, reach_metres: Number | None = None
 ) -> "matplotlib.figure.Figure":
     """Draw from above which points of a labelled scan a prediction gets wrong.
 
@@ -113,10 +114,13 @@ def ramp_colours(share_N: np.ndarray) -> np.ndarray:
 
 
 def _drawn(
-    scan: Scan, colour_N3: np.ndarray, order: np.ndarray, reach_metres: float | None
+    scan: Scan, colour_N3: np.ndarray, order: np.ndarray, reach_metres: Number | None
 ) -> "matplotlib.figure.Figure":
     xy_N2 = scan.xyz_N3[:, :2].cpu().double().numpy()
-    reach = reach_metres or max(float(np.quantile(np.linalg.norm(xy_N2, axis=1), REACH_QUANTILE)), 1.0)
+    if reach_metres is not None and not reach_metres > 0:
+        raise invalid("reach_metres", "positive", reach_metres)
+    farthest = float(np.quantile(np.linalg.norm(xy_N2, axis=1), REACH_QUANTILE))
+    reach = max(farthest, 1.0) if reach_metres is None else float(reach_metres)
     picture = _raster(xy_N2[order], colour_N3[order], reach)
     figure, axes = new_figure(WIDE_PIXELS * HEIGHT_SHARE + 30)
     with drawing_style():
@@ -155,7 +159,8 @@ def _box_corners(boxes: Boxes) -> np.ndarray:
     ahead, left = (around[None] * size_K2[:, None]).transpose(2, 0, 1)
     cos, sin = np.cos(yaw_K)[:, None], np.sin(yaw_K)[:, None]
     turned: np.ndarray = np.stack([cos * ahead - sin * left, sin * ahead + cos * left], axis=-1)
-    return turned + boxes.centre_K3[:, None, :2].cpu().double().numpy()
+    turned += boxes.centre_K3[:, None, :2].cpu().double().numpy()
+    return turned
 
 
 def _check(scan: Scan, label_N: Tensor, num_classes: int | None) -> None:

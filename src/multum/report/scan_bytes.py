@@ -5,7 +5,7 @@ the scan, a few millimetres each. Points lie in a file in the order in which las
 so differences from one to the next are told, low bytes apart from high ones, and deflate halves them. Labels of
 neighbours are mostly equal and take next to nothing.
 
-Layout before deflate, N bytes each: low and high bytes of the differences of x, y, z; intensities; then every labelling.
+Layout before deflate, N bytes each: low and high bytes of the differences of x, y, z; intensities; every labelling.
 
 Shape legend: N points, L labellings.
 """
@@ -90,13 +90,15 @@ def _differences(steps_N3: np.ndarray) -> np.ndarray:
     """From each point to the next, modulo 2^16: low bytes of x, its high bytes, those of y, those of z."""
     first_13 = np.zeros((1, 3), steps_N3.dtype)
     difference_3N = np.ascontiguousarray(np.diff(steps_N3, axis=0, prepend=first_13).T)
-    return difference_3N.view(np.uint8).reshape(3, -1, 2).transpose(0, 2, 1)
+    planes: np.ndarray = difference_3N.view(np.uint8).reshape(3, -1, 2).transpose(0, 2, 1)
+    return planes
 
 
 def _brightness(intensity_N: np.ndarray) -> np.ndarray:
     finite_N = np.nan_to_num(intensity_N, nan=0.0, posinf=0.0, neginf=0.0)
     brightest = float(np.quantile(finite_N, BRIGHT_SHARE)) or float(finite_N.max()) or 1.0
-    return np.clip(finite_N / brightest * 255, 0, 255).astype(np.uint8)
+    stretched: np.ndarray = np.clip(finite_N / brightest * 255, 0, 255).astype(np.uint8)
+    return stretched
 
 
 def _label_bytes(label_N: np.ndarray) -> np.ndarray:

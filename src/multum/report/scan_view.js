@@ -14,8 +14,8 @@
       gl_Position = clip * vec4(position, 1.0);
       code = value;
       fog = clamp((gl_Position.w - reach) / (3.0 * reach), 0.0, 0.65);
-      float grown = value == emphasis ? 1.8 : 1.0;
-      gl_PointSize = clamp(size / gl_Position.w, largest * 0.22, largest) * grown;
+      float grown = value == emphasis ? 1.4 : 1.0;
+      gl_PointSize = clamp(size / gl_Position.w, largest * 0.27, largest) * grown;
       if (value == ${CODE.hidden}.0) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
     }`;
   const FRAGMENT = `
@@ -204,7 +204,7 @@
       const row = (axis, scale, plus) => [...axis.map((part) => part * scale), plus - scale * dot(axis, eye)];
       const depth = (far + near) / (far - near);
       return [
-        row(right, lens / Math.max(aspect, 0.6) * Math.min(1, aspect), 0), row(up, lens * Math.min(1, aspect) * Math.max(1, 0.6 / aspect), 0),
+        row(right, lens / Math.max(1, aspect), 0), row(up, lens * Math.min(1, aspect), 0),
         row(ahead, depth, -2 * far * near / (far - near)), row(ahead, 1, 0),
       ];
     }
@@ -227,8 +227,8 @@
       const steps = metres.map((row) => [...row.slice(0, 3).map((part) => part * facts.step), row[3] + row[0] * facts.middle[0] + row[1] * facts.middle[1] + row[2] * facts.middle[2]]);
       const upload = (rows4) => gl.uniformMatrix4fv(uniforms.clip, false, [0, 1, 2, 3].flatMap((column) => rows4.map((row) => row[column])));
       gl.uniform3fv(uniforms.paper, look.paper.map((part) => part / 255));
-      gl.uniform1f(uniforms.size, height * 0.2);
-      gl.uniform1f(uniforms.largest, 7 * ratio);
+      gl.uniform1f(uniforms.size, height * 0.16);
+      gl.uniform1f(uniforms.largest, 5.5 * ratio);
       gl.uniform1f(uniforms.reach, this.camera.distance * 0.9);
       this.pressed.forEach((number, pane) => {
         const left = (pane % columns) * (width + gap), top = Math.floor(pane / columns) * (height + gap);

@@ -1,9 +1,9 @@
 """A LiDAR scan inside a page, to be turned: its classes, what a network told, and where it was wrong.
 
-Why our own viewer and not plotly: the script of plotly is 4.8 MB in every page before the first point, while the whole
-page of a street weighs a twelfth of it with this one; it needs `eval` or a special build under the policy that forbids
-a page every script but its own; and it would redraw each view in a scene of its own where here one camera serves all.
-{measured}
+Why our own viewer and not plotly, measured in Chromium without a GPU on two busy cores, two views of 59,000 points
+beside each other: the page weighs 0.55 MB here and 6.9 MB there (4.8 of them plotly's script), is drawn after 0.6 s and
+after 7.7 s, and a picture of a turn takes 0.15 s against 7.6 s. With 167,000 points: 1.3 MB, 1.2 s and 0.24 s; plotly
+had drawn nothing after 90 s. Here one camera serves all views, and the policy of a page stays as strict as it was.
 
 Without script, without WebGL and on paper stand the same pictures from above (`birds_eye`), and the legend is a table.
 
@@ -25,10 +25,10 @@ from multum.report.birds_eye import FATE_COLOURS, RAMP, birds_eye_plot, mistakes
 from multum.report.class_palette import class_colours
 from multum.report.figure import plot
 from multum.report.markup import Html, element, join
-from multum.report.number_text import format_fixed, plural
+from multum.report.number_text import format_fixed, plural, sentence_case
 from multum.report.scan_bytes import MOST_CLASSES, pack_points
-from multum.report.scan_legend import scan_legend
 from multum.report.scan_judgement import WRONG, class_iou, point_fates
+from multum.report.scan_legend import scan_legend
 
 TRUTH = "truth"
 """What the labels of the scan itself are called."""
@@ -37,7 +37,7 @@ MOST_POINTS = 400_000
 """More points than this are thinned out evenly before they go into a page."""
 
 HELP = (
-    "Drag to turn; Shift and drag, or two fingers, to move; pinch, + and −, or after a click the wheel, to come nearer. "
+    "Drag to turn; Shift and drag, or two fingers, to move; pinch, + and -, or the wheel after a click, to zoom. "
     "Arrow keys turn, with Shift they move. A click on a class hides it."
 )
 
@@ -87,7 +87,7 @@ def scan_view(
         "points": packed.num_points,
         "middle": packed.middle,
         "step": packed.step_metres,
-        "views": [{"name": it.name, "kind": it.kind, "of": it.of} for it in views],
+        "views": [{"name": sentence_case(it.name), "kind": it.kind, "of": it.of} for it in views],
         "start": start,
     }
     described = f"{scan.name or 'a scan'}: {plural(len(scan), 'point')} that can be turned"
@@ -95,7 +95,7 @@ def scan_view(
         _tools(views, start, scan),
         _stage(described),
         _still(scan, classes, truth_N, told),
-        _keys(views),
+        _keys(views, *_heights(scan)),
     ]
     if labellings:
         parts.append(scan_legend(classes, truth_N, told))
@@ -128,8 +128,10 @@ def tell_prediction(scan: Scan, name: str, told_N: Int[Tensor, " N"], num_classe
         raise invalid("labels of the scan", "there, to judge a prediction by", None)
     fate_N = point_fates(scan.label_N, told_N)
     known, wrong = int((scan.label_N >= 0).sum()), int((fate_N == WRONG).sum())
+    if not known:
+        return f"{name}: no point is labelled, so nothing can be judged."
     mean = float(class_iou(scan.label_N, told_N, num_classes).nanmean())
-    right = format_fixed(100 * (1 - wrong / max(known, 1)), 1)
+    right = format_fixed(100 * (1 - wrong / known), 1)
     return f"{name}: {right} % of {known:,} labelled points right, mean IoU {format_fixed(100 * mean, 1)} %."
 
 
@@ -166,7 +168,7 @@ def _start(views: Sequence[_View]) -> list[int]:
 def _facts(scan: Scan, classes: Sequence[str]) -> dict[str, object]:
     """What the viewer must know about the place: the ground, how far things reach, and what stands in boxes."""
     xyz_N3 = scan.xyz_N3.cpu().double().numpy()
-    low, high = np.quantile(xyz_N3[:, 2], [0.02, 0.98])
+    low, high = _heights(scan)
     reach = max(float(np.quantile(np.linalg.norm(xyz_N3[:, :2], axis=1), 0.8)), 2.0)
     rings = next(it for it in (5000, 1000, 500, 100, 50, 25, 10, 5, 1) if 2 * reach / it >= 2 or it == 1)
     target = (
@@ -177,14 +179,20 @@ def _facts(scan: Scan, classes: Sequence[str]) -> dict[str, object]:
     return {
         "colours": list(class_colours(classes)),
         "ramp": list(RAMP),
-        "low": round(float(low), 3),
-        "high": round(float(high), 3),
-        "ground": round(float(low), 3),
+        "low": low,
+        "high": high,
+        "ground": low,
         "reach": round(reach, 2),
         "ring": rings,
         "target": [round(float(it), 2) for it in target],
         "boxes": [] if scan.boxes is None else _box_rows(scan),
     }
+
+
+def _heights(scan: Scan) -> tuple[float, float]:
+    """Between which heights nearly all points lie, in metres."""
+    low, high = np.quantile(scan.xyz_N3[:, 2].cpu().double().numpy(), [0.02, 0.98])
+    return round(float(low), 3), round(float(high), 3)
 
 
 def _box_rows(scan: Scan) -> list[list[float]]:
@@ -204,13 +212,13 @@ def _tools(views: Sequence[_View], start: Sequence[int], scan: Scan) -> Html:
         element(
             "button",
             {"type": "button", "data-view": place, "aria-pressed": str(place in start).lower()},
-            it.name,
+            sentence_case(it.name),
         )
         for place, it in enumerate(views)
     ]
-    tools = [("above", "From above", None), ("home", "As at first", None)]
+    tools: list[tuple[str, str, str | None]] = [("above", "From above", None), ("home", "Reset", None)]
     if scan.boxes is not None and len(scan.boxes):
-        tools.insert(0, ("boxes", "boxes", "true"))
+        tools.insert(0, ("boxes", "Boxes", "true"))
     others = [
         element("button", {"type": "button", "data-tool": tool, "aria-pressed": pressed}, label)
         for tool, label, pressed in tools
@@ -244,7 +252,7 @@ def _still(scan: Scan, classes: Sequence[str], truth_N: Tensor | None, told: Map
     return element("div", {"class": "scan-still"}, *pictures)
 
 
-def _keys(views: Sequence[_View]) -> Html:
+def _keys(views: Sequence[_View], low: float, high: float) -> Html:
     """What colours mean that are no class's."""
     words = []
     if any(it.kind == "error" for it in views):
@@ -254,7 +262,15 @@ def _keys(views: Sequence[_View]) -> Html:
             for colour, name in zip(FATE_COLOURS, names, strict=True)
         ]
     ramp = element("span", {"class": "ramp", "style": f"--ramp:linear-gradient(90deg,{','.join(RAMP)})"})
-    words.append(element("span", None, "low or dim", ramp, "high or bright"))
+    words.append(
+        element(
+            "span",
+            None,
+            f"{format_fixed(low, 1)} m high, or dim",
+            ramp,
+            f"{format_fixed(high, 1)} m, or bright",
+        )
+    )
     return element("div", {"class": "scan-keys"}, *words)
 
 
