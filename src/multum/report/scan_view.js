@@ -230,12 +230,14 @@
       gl.uniform1f(uniforms.size, height * 0.16);
       gl.uniform1f(uniforms.largest, 5.5 * ratio);
       gl.uniform1f(uniforms.reach, this.camera.distance * 0.9);
-      this.pressed.forEach((number, pane) => {
+      for (let pane = 0; pane < columns * rows; pane += 1) {
         const left = (pane % columns) * (width + gap), top = Math.floor(pane / columns) * (height + gap);
-        const place = [left, canvas.height - top - height, width, height], view = facts.views[number];
+        const place = [left, canvas.height - top - height, width, height];
         gl.viewport(...place);
         gl.scissor(...place);
         gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+        if (pane >= this.pressed.length) continue; // three views leave a fourth place empty
+        const number = this.pressed[pane], view = facts.views[number];
         gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, 256, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, this.palette(view, look));
         upload(metres);
         this.lines(this.ringBuffer, this.rings.length / 3, CODE.ring);
@@ -251,7 +253,7 @@
         gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.get(number));
         gl.vertexAttribPointer(1, 1, gl.UNSIGNED_BYTE, false, 0, 0);
         gl.drawArrays(gl.POINTS, 0, facts.points);
-      });
+      }
       this.figure.dataset.drawn = String(Number(this.figure.dataset.drawn || 0) + 1);
     }
 
