@@ -71,7 +71,7 @@ def test_outputs_and_gradients_are_those_of_the_rounded_weights(
         ours.to(memory_format=torch.channels_last)
     if when == "lean before":
         make_lean(ours)
-    report = to_int8(ours)
+    report = to_int8(ours, everything=True)
     assert not report.float_layers
     if when == "lean after":
         make_lean(ours)
@@ -97,7 +97,7 @@ def test_weights_are_off_by_half_a_step_and_take_a_quarter(net: str) -> None:
     ours = NETS[net]().requires_grad_(False)
     exact = copy.deepcopy(ours)
     before = own_bytes(ours)
-    report = to_int8(ours)
+    report = to_int8(ours, everything=True)
     assert before - own_bytes(ours) == report.float_bytes - report.int8_bytes
     outputs = sum(len(it.weight) for it in exact.modules() if isinstance(it, (nn.Conv2d, nn.Linear)))
     assert report.int8_bytes == report.float_bytes // 4 + 4 * outputs
@@ -110,12 +110,29 @@ def test_weights_are_off_by_half_a_step_and_take_a_quarter(net: str) -> None:
         assert ((layer.weight - true).abs() <= step * 0.5001).all()
 
 
+def test_few_weights_that_hurt_stay_in_float() -> None:
+    net = small_mobile()
+    set_trained(net, "bias", "classifier")
+    report = to_int8(net)
+    reasons = dict(it.split(": ", 1) for it in report.float_layers)
+    assert reasons.pop("classifier") == "its weight trains"
+    assert reasons.pop("stem.conv").startswith("it sees pictures")
+    assert reasons
+    for path, why in reasons.items():
+        layer = net.get_submodule(path)
+        assert isinstance(layer, nn.Conv2d)
+        assert layer.groups == layer.in_channels > 1
+        assert why.startswith("it is depthwise")
+    assert all("depthwise" not in it for it in report.int8_layers)
+    assert not to_int8(net, everything=True).float_layers[1:], "what was left can follow"
+
+
 @pytest.mark.parametrize("make", [lambda _: None, make_lean], ids=["by itself", "fused"])
 def test_no_float_weight_outlives_its_layer(make: Callable[[nn.Module], object]) -> None:
     net = every_lean_layer()
     train_shifts(net)
     shapes = {it.weight.shape for it in net.modules() if isinstance(it, (nn.Conv2d, nn.Linear))}
-    to_int8(net)
+    to_int8(net, everything=True)
     make(net)
     y = net(torch.randn(2, 3, 32, 32))
 
@@ -133,7 +150,7 @@ def test_no_float_weight_outlives_its_layer(make: Callable[[nn.Module], object])
 def test_trained_shifts_keep_a_bit_and_scales() -> None:
     net = small_mobile()
     set_trained(net, "bias", "classifier")
-    to_int8(net)
+    to_int8(net, everything=True)
     make_lean(net)
     bent: list[int] = []
     for module in net.modules():
@@ -154,15 +171,15 @@ def test_trained_shifts_keep_a_bit_and_scales() -> None:
 def test_what_trains_stays_in_float_and_is_named() -> None:
     net = small_mobile()
     set_trained(net, "last", "classifier")
-    assert to_int8(net).float_layers == ("classifier: its weight trains",)
+    assert to_int8(net, everything=True).float_layers == ("classifier: its weight trains",)
     assert isinstance(net.classifier.weight, nn.Parameter)
-    assert to_int8(net).int8_layers == ()  # those that are in int8 already are no news
+    assert to_int8(net, everything=True).int8_layers == ()  # those that are in int8 already are no news
     odd = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding="same"),
         nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
         type("Own", (nn.Linear,), {})(4, 4),
     ).requires_grad_(False)
-    assert to_int8(odd).float_layers == (
+    assert to_int8(odd, everything=True).float_layers == (
         "0: its padding is same",
         "1: its padding is reflect",
         "2: a Own has a forward of its own",
@@ -174,7 +191,7 @@ def test_float_again_is_the_rounded_network() -> None:
     train_shifts(net)
     names, order = set(net.state_dict()), [name for name, _ in net.named_parameters()]
     exact = copy.deepcopy(net)
-    paths = to_int8(net).int8_layers
+    paths = to_int8(net, everything=True).int8_layers
     expected = net(x := torch.randn(2, 3, 32, 32, dtype=torch.float64))
     assert to_float(net) == paths
     assert isinstance(net.stem.conv, LeanConv2d)
@@ -184,14 +201,14 @@ def test_float_again_is_the_rounded_network() -> None:
     make_stock(net)
     assert [type(it) for it in net.modules()] == [type(it) for it in exact.modules()]
     torch.testing.assert_close(net.eval()(x), expected, rtol=1e-10, atol=1e-10)
-    assert to_int8(net).int8_layers == paths
+    assert to_int8(net, everything=True).int8_layers == paths
     torch.testing.assert_close(net(x), expected, rtol=1e-7, atol=1e-7)  # rounded again: the same codes
 
 
 def test_a_state_goes_into_another_int8_network_and_copies_are_whole() -> None:
     nets = [foreign_residual().requires_grad_(False).eval() for _ in range(2)]
     for it in nets:
-        to_int8(it)
+        to_int8(it, everything=True)
     x = torch.randn(2, 3, 16, 16)
     copied = copy.deepcopy(nets[0])
     nets[1].load_state_dict(nets[0].state_dict())
@@ -204,7 +221,7 @@ def test_a_state_goes_into_another_int8_network_and_copies_are_whole() -> None:
 
 def test_types_and_layouts_travel() -> None:
     net = foreign_residual().requires_grad_(False).eval().to(memory_format=torch.channels_last)
-    to_int8(net)
+    to_int8(net, everything=True)
     codes = net.layer1.conv1.weight_int8
     assert codes.is_contiguous(memory_format=torch.channels_last)
     x = torch.randn(2, 3, 16, 16)
@@ -220,7 +237,7 @@ def test_a_standardized_convolution_is_rounded_as_it_is_used() -> None:
     to_group_norm(net)
     net.requires_grad_(False)
     expected = net(x := torch.randn(2, 3, 32, 32))
-    paths = to_int8(net).int8_layers
+    paths = to_int8(net, everything=True).int8_layers
     assert "stem.conv" in paths
     assert isinstance(net.stem.conv, Int8Conv2d)
     assert torch.dist(net(x), expected) < 0.1 * expected.norm()
@@ -229,7 +246,7 @@ def test_a_standardized_convolution_is_rounded_as_it_is_used() -> None:
 def test_stock_layers_hold_no_codes() -> None:
     net = small_mobile().requires_grad_(False)
     make_lean(net)
-    to_int8(net)
+    to_int8(net, everything=True)
     kinds = [type(it) for it in net.modules()]
     with pytest.raises(UserError, match=r"the weight of stem\.conv must be in float.*to_float"):
         make_stock(net)
@@ -244,5 +261,5 @@ def test_numbers_that_are_not_finite_are_refused_before_anything_changes() -> No
     net = small_mobile().requires_grad_(False)
     net.classifier.weight[0, 0] = torch.inf
     with pytest.raises(UserError, match="the weight of classifier must be finite"):
-        to_int8(net)
+        to_int8(net, everything=True)
     assert isinstance(net.stem.conv.weight, nn.Parameter)
