@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from multum.ops.kernel_map import KernelMap, kernel_map, kernel_offsets, sort_voxels
-from multum.ops.sparse_convolution import sparse_convolution_reference
+from multum.ops.sparse_convolution import sparse_convolution, sparse_convolution_reference
 from small_voxels import surface
 from tolerances import tolerance
 
@@ -60,7 +60,7 @@ def units(found: Tensor, true: Tensor, num_terms: int) -> float:
 
 
 INTERPRETED: tuple[tuple[str, int, int, int, str], ...] = (
-    ("stays", 129, 4, 20, "float32"),
+    ("stays", 67, 4, 20, "float32"),
     ("stays", 17, 40, 33, "float32"),
     ("stays", 1, 1, 1, "float32"),
     ("down", 130, 16, 17, "float32"),
@@ -89,26 +89,21 @@ CHECKS = (
 
 @contextmanager
 def interpreted() -> Iterator[None]:
-    """Let the operations take Triton's path for tensors on the CPU."""
-    from multum.ops.sparse_convolution import operations
+    """Let the public function take Triton's path for tensors on the CPU."""
+    from multum.ops.sparse_convolution import op, operations
 
-    with mock.patch.object(operations, "is_on_device", return_value=True):
+    path = replace(op.implementations()["triton"], device="cpu")
+    with (
+        mock.patch.object(op, "implementations", return_value={"triton": path}),
+        mock.patch.object(operations, "is_on_device", return_value=True),
+    ):
         yield
 
 
-def through_the_operation(pairs: KernelMap, x: Tensor, weight: Tensor, *, table: bool = True) -> Tensor:
-    """The convolution as the public function calls it for a CUDA device."""
-    from multum.ops.sparse_convolution.operations import convolve
-
-    lists = (pairs.source_P, pairs.target_P, pairs.starts_KB, pairs.back_starts_KB)
-    tables = (pairs.neighbours(), pairs.neighbours(back=True)) if table else (None, None)
-    return convolve(x, weight, *lists, pairs.num_targets, *tables)
-
-
-def errors_of(pairs: KernelMap, x: Tensor, weight: Tensor, gradient: Tensor, *, table: bool = True) -> float:
+def errors_of(pairs: KernelMap, x: Tensor, weight: Tensor, gradient: Tensor) -> float:
     """Largest error of the outputs and of both gradients."""
     leaves = [it.detach().requires_grad_() for it in (x, weight)]
-    y = through_the_operation(pairs, *leaves, table=table)
+    y = sparse_convolution(*leaves, pairs)
     found = (y, *torch.autograd.grad(y, leaves, gradient))
     assert all(it.dtype == x.dtype for it in found)
     terms = (27 * x.shape[1], 27 * weight.shape[2], 2 * pairs.num_targets)
@@ -171,7 +166,7 @@ def _order_of_voxels() -> float:
         pairs = kernel_map(voxels, voxels, kernel_offsets((3, 3, 3)))
         x, weight, gradient = draw(pairs, 20, 24, torch.float32)
         leaves = x[shuffle].requires_grad_(), weight.requires_grad_()
-        y = through_the_operation(pairs, *leaves)
+        y = sparse_convolution(*leaves, pairs)
         of_x, of_weight = torch.autograd.grad(y, leaves, gradient[shuffle])
         back = shuffle.argsort()
         found.append((y[back], of_x[back], of_weight))
@@ -183,7 +178,7 @@ def _a_nan() -> float:
     pairs = kernel_map(line, line, kernel_offsets((1, 1, 3)))
     x = torch.ones(6, 2)
     x[0] = torch.nan
-    bad = through_the_operation(pairs, x, torch.ones(3, 2, 2)).isnan().any(dim=1)
+    bad = sparse_convolution(x, torch.ones(3, 2, 2), pairs).isnan().any(dim=1)
     return 0.0 if bad.tolist() == [True] * 2 + [False] * 4 else math.inf
 
 
@@ -191,12 +186,9 @@ def _second_gradients() -> float:
     pairs = maps(40)["overlaps"]
     x, weight, _ = draw(pairs, 2, 3, torch.float32)
     found = []
-    for run in (
-        through_the_operation,
-        lambda pairs, x, weight: sparse_convolution_reference(x, weight, pairs),
-    ):
+    for run in (sparse_convolution, sparse_convolution_reference):
         leaves = [it.detach().clone().requires_grad_() for it in (x, weight)]
-        first = torch.autograd.grad(run(pairs, *leaves).pow(3).sum(), leaves, create_graph=True)
+        first = torch.autograd.grad(run(*leaves, pairs).pow(3).sum(), leaves, create_graph=True)
         found.append(torch.autograd.grad(sum(it.pow(2).sum() for it in first), leaves))
     return max(units(ours, theirs.double(), 64 * 27) for ours, theirs in zip(*found, strict=True))
 
@@ -217,8 +209,12 @@ def _no_rows() -> float:
 
 
 def _no_table() -> float:
+    from multum.ops.sparse_convolution import op
+
     pairs = maps(60)["stays"]
-    return errors_of(pairs, *draw(pairs, 5, 6, torch.float32), table=False)
+    with mock.patch.multiple(op, SMALL_TABLE=0, SPARSEST=1):
+        error = errors_of(pairs, *draw(pairs, 5, 6, torch.float32))
+    return math.inf if pairs.tables else error
 
 
 def _large_kernel() -> float:

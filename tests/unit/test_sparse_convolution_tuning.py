@@ -14,6 +14,7 @@ from multum.ops.sparse_convolution.tuning import (
     Problem,
     Setting,
     SettingsFile,
+    can_measure,
     choose_setting,
     precision_of,
     settings_of,
@@ -98,6 +99,19 @@ def test_without_a_measurement_it_is_the_first_setting() -> None:
     assert settings_of(PROBLEM)[0].dataflow == "implicit"
     assert settings_of(replace(PROBLEM, has_table=False))[0].dataflow == "scatter"
     assert {it.dataflow for it in settings_of(replace(PROBLEM, kind="weight"))} == {"weight"}
+
+
+def test_deterministic_algorithms_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    assert can_measure(torch.device("cuda"))
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert not can_measure(torch.device("cuda"))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    assert not can_measure(torch.device("cuda"))
+    assert not can_measure(torch.device("cpu"))
 
 
 def test_blocks_are_no_larger_than_the_channels_ask_for() -> None:

@@ -203,6 +203,7 @@ def _scaled(key_M: Tensor, stride: tuple[int, int, int]) -> Tensor:
 def _starts(offset_P: Tensor, rank_P: Tensor, num_offsets: int, num_ranks: int) -> Tensor:
     """Where each block begins: pairs are sorted by offset and block, so that bisection finds it."""
     num_blocks = -(-num_ranks // BLOCK)
+    offset_P = offset_P.contiguous()  # as bisection wants them
     block_P = offset_P * num_blocks + rank_P // BLOCK
     index_KB = torch.arange(num_offsets * num_blocks, device=block_P.device).view(num_offsets, num_blocks)
     index_K1 = torch.arange(num_offsets, device=block_P.device)[:, None]
