@@ -15,6 +15,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from multum.ops.dispatch import Implementation
 from multum.ops.kernel_map import KernelMap, kernel_map, kernel_offsets, sort_voxels
 from multum.ops.sparse_convolution import sparse_convolution, sparse_convolution_reference
 from small_voxels import surface
@@ -83,6 +84,7 @@ CHECKS = (
     "no table",
     "large kernel",
     "opcheck",
+    "compiled",
 )
 """What else is looked at there."""
 
@@ -92,10 +94,17 @@ def interpreted() -> Iterator[None]:
     """Let the public function take Triton's path for tensors on the CPU."""
     from multum.ops.sparse_convolution import op, operations
 
-    path = replace(op.implementations()["triton"], device="cpu")
+    paths = {"triton": replace(op.implementations()["triton"], device="cpu")}
+
+    def triton_alone() -> dict[str, Implementation]:  # functions, for torch.compile looks inside
+        return paths
+
+    def everywhere(x: Tensor) -> bool:
+        return True
+
     with (
-        mock.patch.object(op, "implementations", return_value={"triton": path}),
-        mock.patch.object(operations, "is_on_device", return_value=True),
+        mock.patch.object(op, "implementations", triton_alone),
+        mock.patch.object(operations, "is_on_device", everywhere),
     ):
         yield
 
@@ -128,7 +137,7 @@ def interpret() -> dict[str, float]:
 def _errors_of_settings(pairs: KernelMap, x: Tensor, weight: Tensor, gradient: Tensor) -> Iterator[float]:
     """The same of a setting of each dataflow that differs from the default in every dial."""
     from multum.ops.sparse_convolution import triton
-    from multum.ops.sparse_convolution.tuning import Setting
+    from multum.ops.sparse_convolution.settings import Setting
 
     lists = (pairs.source_P, pairs.target_P, pairs.starts_KB)
     true, _, of_weight = exact(pairs, x, weight, gradient)
@@ -234,6 +243,20 @@ def _opcheck() -> float:
     torch.library.opcheck(convolve, given)
     torch.library.opcheck(convolve_weight, (x, gradient, *lists, *tables))
     return 0.0
+
+
+def _compiled() -> float:
+    pairs, made_before = maps(20)["down"], maps(20)["down"]
+    leaves = [it.requires_grad_() for it in draw(pairs, 5, 6, torch.float32)[:2]]
+    found = []
+    for it, run in (
+        (made_before, sparse_convolution),
+        (pairs, torch.compile(sparse_convolution, backend="aot_eager", fullgraph=True)),
+        (made_before, torch.compile(sparse_convolution, backend="aot_eager", fullgraph=True)),
+    ):
+        y = run(*leaves, it)
+        found.append((y, *torch.autograd.grad(y.square().sum(), leaves)))
+    return 0.0 if all(all(map(torch.equal, found[0], it)) for it in found) else math.inf
 
 
 CHECK_FUNCTIONS: dict[str, Callable[[], float]] = {

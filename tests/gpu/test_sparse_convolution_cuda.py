@@ -1,6 +1,7 @@
 """Sparse convolution and weighted sums of rows on a CUDA device: maps, Triton kernels, measured settings."""
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from multum.ops.dispatch import choose
 from multum.ops.kernel_map import KernelMap, kernel_map, kernel_offsets, sort_voxels
 from multum.ops.sparse_convolution import implementations, sparse_convolution, tuning
 from multum.ops.sparse_convolution.operations import convolve, convolve_weight
-from multum.ops.sparse_convolution.tuning import Problem, can_measure, settings_of
+from multum.ops.sparse_convolution.settings import Problem, settings_of
+from multum.ops.sparse_convolution.tuning import can_measure
 from multum.ops.weighted_rows import RowLists, turn_rows, weighted_rows, weighted_rows_reference
 from small_voxels import surface
 from sparse_convolution_cases import draw, exact, maps, units
@@ -30,11 +32,13 @@ WAYS = ["stays", "down", "overlaps", "down back", "overlaps back"]
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """Let settings be measured, and kept in a folder of the test."""
     monkeypatch.setattr(tuning, "can_measure", can_measure)
     monkeypatch.setenv("MULTUM_CACHE", str(tmp_path))
-    return tmp_path / "settings"
+    tuning.file_of.cache_clear()
+    yield tmp_path / "settings"
+    tuning.file_of.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -177,7 +181,7 @@ def test_settings_are_measured_once_and_kept(
     assert sorted(key.split()[0] for key in kept) == ["forward", "weight"], "the way back is of the same kind"
     monkeypatch.setattr(triton, "measure_seconds", lambda run: pytest.fail("it is known"))
     assert all(map(torch.equal, run(there, *given), first))
-    tuning._settings_file.cache_clear()  # another process
+    tuning.file_of.cache_clear()  # another process
     assert all(map(torch.equal, run(there, *given), first))
     assert read_json(path) == kept
     for ours, theirs in zip(first, exact(pairs, *given), strict=True):

@@ -9,16 +9,9 @@ import pytest
 import torch
 
 from multum.core.files import read_json
-from multum.ops.sparse_convolution import tuning
-from multum.ops.sparse_convolution.tuning import (
-    Problem,
-    Setting,
-    SettingsFile,
-    can_measure,
-    choose_setting,
-    precision_of,
-    settings_of,
-)
+from multum.ops.sparse_convolution import settings
+from multum.ops.sparse_convolution.settings import Problem, Setting, precision_of, settings_of
+from multum.ops.sparse_convolution.tuning import SettingsFile, can_measure, choose_setting, file_of
 
 PROBLEM = Problem(
     kind="forward",
@@ -50,11 +43,11 @@ def prefers_scatter(setting: Setting) -> float:
 
 def test_fastest_setting_is_measured_once_and_kept(tmp_path: Path) -> None:
     clock, path = Clock(prefers_scatter), tmp_path / "deep" / "device.json"
-    settings = SettingsFile(path)
-    chosen = settings.choose(PROBLEM, clock)
+    file = SettingsFile(path)
+    chosen = file.choose(PROBLEM, clock)
     assert chosen.dataflow == "scatter"
     assert clock.asked == len(settings_of(PROBLEM))
-    assert settings.choose(replace(PROBLEM, num_targets=1010), clock) == chosen, "of the same kind"
+    assert file.choose(replace(PROBLEM, num_targets=1010), clock) == chosen, "of the same kind"
     assert clock.asked == len(settings_of(PROBLEM))
     assert list(read_json(path)) == [PROBLEM.key]
 
@@ -80,10 +73,10 @@ def test_a_file_of_nonsense_is_written_anew(tmp_path: Path, text: str) -> None:
 
 def test_a_cache_that_cannot_be_written_warns_and_measures_for_this_process(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way of a folder")
-    clock, settings = Clock(prefers_scatter), SettingsFile(tmp_path / "file" / "device.json")
+    clock, file = Clock(prefers_scatter), SettingsFile(tmp_path / "file" / "device.json")
     with pytest.warns(RuntimeWarning, match="measured settings cannot be kept"):
-        settings.choose(PROBLEM, clock)
-    settings.choose(PROBLEM, clock)
+        file.choose(PROBLEM, clock)
+    file.choose(PROBLEM, clock)
     assert clock.asked == len(settings_of(PROBLEM))
 
 
@@ -114,6 +107,19 @@ def test_deterministic_algorithms_are_not_measured(monkeypatch: pytest.MonkeyPat
     assert not can_measure(torch.device("cpu"))
 
 
+def test_each_device_has_a_file_of_its_own_in_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MULTUM_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Some GPU/{device.index} (80 GB)")
+    file_of.cache_clear()
+    paths = [file_of(torch.device("cuda", index)).path for index in (0, 1)]
+    file_of.cache_clear()
+    assert [path.parent for path in paths] == [tmp_path / "settings"] * 2
+    assert paths[0].name.startswith("sparse-convolution-Some-GPU-0-80-GB-triton-")
+    assert paths[0] != paths[1]
+
+
 def test_blocks_are_no_larger_than_the_channels_ask_for() -> None:
     for setting in settings_of(replace(PROBLEM, inputs=4, outputs=20)):
         assert (setting.block_inputs, setting.block_outputs) == (16, 32)
@@ -136,6 +142,6 @@ def test_the_key_holds_what_the_choice_depends_on() -> None:
 
 def test_products_are_full_unless_torchs_own_need_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
     assert precision_of(torch.float32) == "ieee"
-    monkeypatch.setattr(tuning, "_torch_takes_tf32", lambda: True)
+    monkeypatch.setattr(settings, "_torch_takes_tf32", lambda: True)
     assert precision_of(torch.float32) == "tf32"
     assert precision_of(torch.bfloat16) == "ieee", "is the same there"

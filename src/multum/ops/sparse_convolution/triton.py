@@ -23,14 +23,8 @@ import triton.language as tl  # type: ignore[import-not-found, unused-ignore]
 from torch import Tensor
 
 from multum.ops.kernel_map import view_neighbours
-from multum.ops.sparse_convolution.tuning import (
-    Kind,
-    Problem,
-    Setting,
-    choose_setting,
-    measure_seconds,
-    precision_of,
-)
+from multum.ops.sparse_convolution.settings import Kind, Problem, Setting, precision_of
+from multum.ops.sparse_convolution.tuning import choose_setting, measure_seconds
 
 PIECE_PAIRS = 512
 """Pairs of an offset that are worth a piece of their own, on average, in the gradient of the weight."""

@@ -4,121 +4,28 @@ What is fastest depends on the device, the type, the channels, and on how many r
 they have. The first call with a problem of a new kind times every setting; the answer is kept in memory, and in a file
 of the cache folder. Where nothing can be measured (no CUDA device, a graph being captured) or nothing may be (torch was
 asked for deterministic algorithms, and settings differ in their rounding) the first setting is taken.
-
-This module knows no Triton.
 """
 
-import math
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from multum.core import UserError, warn_once
 from multum.core.files import read_json, write_json_atomic
 from multum.native import cache_folder
+from multum.ops.sparse_convolution.settings import Problem, Setting, settings_of
 
-Kind = Literal["forward", "weight"]
-Dataflow = Literal["implicit", "scatter", "weight"]
 REPEATS = 5
 """Runs whose median counts."""
-BLOCKS: Mapping[Dataflow, tuple[tuple[int, int, int, int, int], ...]] = {
-    "implicit": (
-        (64, 32, 64, 4, 3),
-        (64, 32, 64, 4, 5),
-        (64, 64, 64, 4, 3),
-        (64, 16, 64, 4, 4),
-        (32, 32, 64, 4, 4),
-        (128, 32, 64, 4, 4),
-        (128, 32, 32, 4, 4),
-        (64, 32, 128, 4, 4),
-        (128, 32, 128, 8, 4),
-        (128, 64, 128, 8, 3),
-    ),
-    "scatter": ((64, 32, 64, 4, 3), (64, 64, 64, 4, 3), (128, 32, 128, 8, 3)),
-    "weight": (
-        (32, 64, 64, 4, 3),
-        (64, 64, 64, 4, 3),
-        (16, 64, 64, 4, 4),
-        (32, 64, 128, 8, 3),
-        (32, 128, 128, 8, 3),
-    ),
-}
-"""Rows, inputs and outputs of a block, warps and stages; the first of each needs little room."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """How a kernel goes through its work."""
-
-    dataflow: Dataflow
-    """Which kernel; see `triton.py`."""
-    block_rows: int
-    """Targets or pairs of a block."""
-    block_inputs: int
-    """Inputs of a block."""
-    block_outputs: int
-    """Outputs of a block."""
-    num_warps: int = 4
-    """Groups of 32 threads for each program."""
-    num_stages: int = 3
-    """Blocks on their way from memory at the same time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """What the choice depends on."""
-
-    kind: Kind
-    """The convolution, also turned round for a gradient, or the gradient of a weight."""
-    dtype: torch.dtype
-    """Type of the rows."""
-    device: torch.device
-    """Where they are."""
-    num_offsets: int
-    """Of the kernel."""
-    inputs: int
-    """Channels that are read."""
-    outputs: int
-    """Channels that are written."""
-    num_targets: int
-    """Rows that are written."""
-    num_pairs: int
-    """Of all offsets."""
-    has_table: bool = False
-    """Whether there is a table of neighbours."""
-
-    @property
-    def key(self) -> str:
-        """Name of the problem's kind: rows to a power of two, neighbours of a row to a root of two.
-
-        >>> sizes = dict(num_offsets=27, inputs=64, outputs=32, num_targets=1000, num_pairs=14000)
-        >>> Problem(kind="weight", dtype=torch.float16, device=torch.device("cpu"), **sizes).key
-        'weight float16 ieee K27 C64 O32 rows 10 near 8 lists'
-        """
-        rows = round(math.log2(self.num_targets))
-        near = round(2 * math.log2(self.num_pairs / self.num_targets))
-        kind = f"{self.kind} {str(self.dtype).removeprefix('torch.')} {precision_of(self.dtype)}"
-        sizes = f"K{self.num_offsets} C{self.inputs} O{self.outputs} rows {rows} near {near}"
-        return f"{kind} {sizes} {'table' if self.has_table else 'lists'}"
-
-
-def precision_of(dtype: torch.dtype) -> str:
-    """How products of float32 are made: in full, unless torch's own may take TF32."""
-    return "tf32" if dtype is torch.float32 and _torch_takes_tf32() else "ieee"
-
-
-def settings_of(problem: Problem) -> Sequence[Setting]:
-    """The settings to try, the one that is taken without a measurement first."""
-    return _settings(problem.kind, problem.inputs, problem.outputs, problem.has_table)
 
 
 def choose_setting(problem: Problem, seconds: Callable[[Setting], float]) -> Setting:
@@ -130,7 +37,7 @@ def choose_setting(problem: Problem, seconds: Callable[[Setting], float]) -> Set
     """
     if not can_measure(problem.device):
         return settings_of(problem)[0]
-    return _settings_file(_path(problem.device)).choose(problem, seconds)
+    return file_of(problem.device).choose(problem, seconds)
 
 
 def can_measure(device: torch.device) -> bool:
@@ -178,10 +85,8 @@ class SettingsFile:
         fastest = min(settings_of(problem), key=seconds)
         try:
             write_json_atomic(self.path, {**self._stored(), problem.key: asdict(fastest)})
-        except UserError as problem_of_disk:
-            warn_once(
-                f"multum: measured settings cannot be kept, the next process measures again: {problem_of_disk}"
-            )
+        except UserError as error:
+            warn_once(f"multum: measured settings cannot be kept, the next process measures again: {error}")
         return fastest
 
     def _stored(self) -> dict[str, Any]:
@@ -191,43 +96,12 @@ class SettingsFile:
         return {}
 
 
-@cache
-def _settings_file(path: Path) -> SettingsFile:
-    return SettingsFile(path)
-
-
-def _path(device: torch.device) -> Path:
+@cache  # asked for in every layer
+def file_of(device: torch.device) -> SettingsFile:
+    """The settings of a CUDA device, by its name and the version of the compiler."""
     try:
         compiler = version("triton")
     except PackageNotFoundError:  # a build of one's own
         compiler = "unknown"
     name = f"sparse_convolution {torch.cuda.get_device_name(device)} triton {compiler}"
-    return cache_folder() / "settings" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.json"
-
-
-@cache  # asked for in every layer
-def _settings(kind: Kind, inputs: int, outputs: int, has_table: bool) -> tuple[Setting, ...]:
-    dataflows: tuple[Dataflow, ...] = ("weight",) if kind == "weight" else ("implicit", "scatter")
-    found = [
-        Setting(
-            dataflow=dataflow,
-            block_rows=rows,
-            block_inputs=_fitting(deep, inputs),
-            block_outputs=_fitting(wide, outputs),
-            num_warps=warps,
-            num_stages=stages,
-        )
-        for dataflow in dataflows
-        if dataflow != "implicit" or has_table
-        for rows, deep, wide, warps, stages in BLOCKS[dataflow]
-    ]
-    return tuple(dict.fromkeys(found))
-
-
-def _fitting(block: int, channels: int) -> int:
-    """A block that is not much larger than the channels; 16 at least, as the device multiplies."""
-    return max(16, min(block, 1 << (channels - 1).bit_length()))
-
-
-def _torch_takes_tf32() -> bool:
-    return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
+    return SettingsFile(cache_folder() / "settings" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.json")
