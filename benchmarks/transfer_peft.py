@@ -4,15 +4,11 @@ peft adapts convolutions without groups; of the networks here those are the ones
 8, on all that widen or narrow a block; the classifier trains as well, norms keep their statistics.
 """
 
-import json
-import os
-import subprocess
 from typing import Any
 
 from torch import nn
 
-from benchmarks.peers import ENVIRONMENTS, PeerError
-from benchmarks.places import ROOT
+from benchmarks.peers import ENVIRONMENTS, ask_environment
 from multum.cost.witness import GROWTH_ENVIRONMENT
 
 PEFT = "peft"
@@ -48,17 +44,6 @@ def ask_peft(program: str, *arguments: str, grows: bool = False) -> dict[str, fl
     Raises:
         PeerError: The environment is not installed.
     """
-    environment = ENVIRONMENTS[PEFT]
-    if not environment.installed:
-        raise PeerError(f"{PEFT} is not installed; {environment.remedy}")
-    settings = GROWTH_ENVIRONMENT if grows else {}
-    done = subprocess.run(
-        [str(environment.python), "-c", program, *arguments],
-        cwd=ROOT,
-        env={**os.environ, **settings, "PYTHONPATH": str(ROOT / "src")},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
+    return ask_environment(
+        ENVIRONMENTS[PEFT], program, *arguments, settings=GROWTH_ENVIRONMENT if grows else {}
     )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found

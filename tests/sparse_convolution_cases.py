@@ -9,7 +9,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from unittest import mock
 
 import torch
@@ -76,6 +76,7 @@ Not bfloat16: the interpreter multiplies its bits as whole numbers.
 CHECKS = (
     "pieces",
     "turned weight",
+    "bias base and relu",
     "order of voxels",
     "a NaN",
     "second gradients",
@@ -167,6 +168,45 @@ def _turned_weight() -> float:
     return errors_of(pairs, x, turned, gradient)
 
 
+def ends_error(pairs: KernelMap, dtype: torch.dtype, device: str = "cpu") -> float:
+    """Largest error with a bias, a base and a ReLU at the end, there and back."""
+    x, weight, gradient = draw(pairs, 12, 20, dtype)
+    given = (x, weight, torch.linspace(-1, 1, 20).to(dtype), gradient.flip(0))
+    found = []
+    for impl, kind, place in (("auto", dtype, device), ("reference", torch.float64, "cpu")):
+        leaves = [it.detach().to(kind).to(place).requires_grad_() for it in given]
+        ends = {"bias_O": leaves[2], "base_MO": leaves[3], "relu": True}
+        y = sparse_convolution(*leaves[:2], pairs if place == "cpu" else to(pairs, place), impl=impl, **ends)
+        grads = torch.autograd.grad(y, leaves, gradient.to(kind).to(place))
+        found.append([it.detach().cpu() for it in (y, *grads)])
+    terms = (27 * 12, 27 * 20, *[2 * pairs.num_targets] * 3)
+    return max(units(ours, theirs, many) for ours, theirs, many in zip(*found, terms, strict=True))
+
+
+def to(pairs: KernelMap, device: str) -> KernelMap:
+    """The same map on a device."""
+    return KernelMap(
+        **{
+            it.name: getattr(pairs, it.name).to(device)
+            for it in fields(pairs)
+            if it.name not in {"tables", "is_turned"}
+        }
+    )
+
+
+def _bias_base_and_relu() -> float:
+    from multum.ops.sparse_convolution import op
+
+    pairs = maps(50)["overlaps"]
+    errors = [ends_error(pairs, torch.float32)]
+    with mock.patch.multiple(op, SMALL_TABLE=0, SPARSEST=0):
+        errors.append(ends_error(pairs, torch.float32))
+    x, weight, _ = draw(pairs, 12, 20, torch.float32)
+    x[:] = torch.nan
+    keeps = sparse_convolution(x, weight, pairs, relu=True).isnan().all()
+    return max(errors) if keeps else math.inf
+
+
 def _order_of_voxels() -> float:
     voxel_N4 = surface(100, seed=3)
     found = []
@@ -208,7 +248,7 @@ def _no_pairs() -> float:
     ]
     pairs = kernel_map(*far, kernel_offsets((3, 3, 3)))
     assert pairs.num_pairs == 0
-    return errors_of(pairs, *draw(pairs, 5, 6, torch.float32))
+    return max(errors_of(pairs, *draw(pairs, 5, 6, torch.float32)), ends_error(pairs, torch.float32))
 
 
 def _no_rows() -> float:
@@ -233,15 +273,17 @@ def _large_kernel() -> float:
 
 
 def _opcheck() -> float:
+    from multum.ops.sparse_convolution.op import _lists
     from multum.ops.sparse_convolution.operations import convolve, convolve_weight
 
     pairs = maps(20)["down"]
     x, weight, gradient = draw(pairs, 5, 6, torch.float32)
-    lists = (pairs.source_P, pairs.target_P, pairs.starts_KB, pairs.back_starts_KB)
     tables = (pairs.neighbours(), pairs.neighbours(back=True))
-    given = x.requires_grad_(), weight.requires_grad_(), *lists, pairs.num_targets, *tables
-    torch.library.opcheck(convolve, given)
-    torch.library.opcheck(convolve_weight, (x, gradient, *lists, *tables))
+    given = x.requires_grad_(), weight.requires_grad_(), *_lists(pairs)
+    quick = ("test_schema", "test_autograd_registration", "test_faketensor")  # the rest: "compiled"
+    ends = (torch.ones(6), gradient.requires_grad_(), True)
+    torch.library.opcheck(convolve, (*given, *ends, *tables), test_utils=quick)
+    torch.library.opcheck(convolve_weight, (x, gradient, *_lists(pairs), *tables), test_utils=quick)
     return 0.0
 
 

@@ -142,6 +142,12 @@ ENVIRONMENTS = {
             packages=("transformers", "peft"),
         ),
         PeerEnvironment(
+            name="spconv",
+            about="spconv's sparse convolution, on the CPU",
+            requirements=("spconv==2.3.8",),
+            packages=("spconv", "cumm"),
+        ),
+        PeerEnvironment(
             name="llama_cpp",
             about="llama.cpp, compiled on this machine (takes ten minutes or more)",
             requirements=("llama-cpp-python==0.3.36",),

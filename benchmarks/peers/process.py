@@ -7,8 +7,9 @@ the line there and back costs a tenth of a millisecond.
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from benchmarks.peers.environment import PeerEnvironment
@@ -106,3 +107,34 @@ class Peer:
     ) -> None:
         """End the worker."""
         self.close()
+
+
+def ask_environment(
+    environment: PeerEnvironment,
+    program: str,
+    *arguments: str,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, float]:
+    """Run a program in a peer's environment and return the numbers that it prints last, as JSON.
+
+    Args:
+        environment: Where.
+        program: Python.
+        arguments: Its own.
+        settings: Of its process, beside those of this one.
+
+    Raises:
+        PeerError: The environment is not installed.
+    """
+    if not environment.installed:
+        raise PeerError(f"{environment.name} is not installed; {environment.remedy}")
+    done = subprocess.run(
+        [str(environment.python), "-c", program, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **settings, "PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found

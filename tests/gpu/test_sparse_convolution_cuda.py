@@ -12,12 +12,13 @@ from multum.core.files import read_json
 from multum.ops.dispatch import choose
 from multum.ops.kernel_map import KernelMap, kernel_map, kernel_offsets, sort_voxels
 from multum.ops.sparse_convolution import implementations, sparse_convolution, tuning
+from multum.ops.sparse_convolution.op import _lists
 from multum.ops.sparse_convolution.operations import convolve, convolve_weight
 from multum.ops.sparse_convolution.settings import Problem, settings_of
 from multum.ops.sparse_convolution.tuning import can_measure
 from multum.ops.weighted_rows import RowLists, turn_rows, weighted_rows, weighted_rows_reference
 from small_voxels import surface
-from sparse_convolution_cases import draw, exact, maps, units
+from sparse_convolution_cases import draw, ends_error, exact, maps, to, units
 from tolerances import tolerance
 from weighted_rows_cases import draw_lists, draw_x
 
@@ -48,14 +49,7 @@ def first_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def on_device(pairs: KernelMap) -> KernelMap:
-    return KernelMap(
-        source_P=pairs.source_P.cuda(),
-        target_P=pairs.target_P.cuda(),
-        starts_KB=pairs.starts_KB.cuda(),
-        back_starts_KB=pairs.back_starts_KB.cuda(),
-        num_sources=pairs.num_sources,
-        num_targets=pairs.num_targets,
-    )
+    return to(pairs, "cuda")
 
 
 def run(pairs: KernelMap, x: Tensor, weight: Tensor, gradient: Tensor) -> list[Tensor]:
@@ -211,12 +205,23 @@ def test_auto_takes_triton_and_float64_the_reference() -> None:
     )
     double = sparse_convolution(x.double(), weight.double(), pairs)
     assert units(sparse_convolution(x, weight, pairs), double, 27 * 5) <= 1.0
-    lists = (pairs.source_P, pairs.target_P, pairs.starts_KB, pairs.back_starts_KB)
     tables = (pairs.neighbours(), pairs.neighbours(back=True))
     x.requires_grad_()
     weight.requires_grad_()
-    torch.library.opcheck(convolve, (x, weight, *lists, pairs.num_targets, *tables))
-    torch.library.opcheck(convolve_weight, (x, gradient, *lists, *tables))
+    ends = (torch.ones(6, device="cuda"), gradient, True)
+    torch.library.opcheck(convolve, (x, weight, *_lists(pairs), *ends, *tables))
+    torch.library.opcheck(convolve_weight, (x, gradient, *_lists(pairs), *tables))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("dense", [False, True])
+def test_bias_base_and_relu_are_part_of_it(
+    dtype: torch.dtype, dense: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not dense:
+        monkeypatch.setattr("multum.ops.sparse_convolution.op.SMALL_TABLE", 0)
+        monkeypatch.setattr("multum.ops.sparse_convolution.op.SPARSEST", 0)
+    assert ends_error(maps(2000)["overlaps"], dtype, "cuda") <= 1.0
 
 
 def test_gradients_of_gradients_are_right() -> None:

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from multum.core import UserError
 from multum.ops.kernel_map import kernel_map, kernel_offsets, sort_voxels
 from multum.ops.sparse_convolution import sparse_convolution, sparse_convolution_reference
+from multum.ops.sparse_convolution.op import _lists
 from multum.ops.sparse_convolution.operations import convolve, convolve_weight
 from small_voxels import surface
 from sparse_convolution_cases import draw, maps
@@ -35,6 +36,28 @@ def test_it_is_torch_offset_by_offset_there_and_back(way: str, widths: tuple[int
         torch.testing.assert_close(
             ours.double() / scale, theirs / scale, rtol=limit.relative, atol=limit.absolute
         )
+
+
+@pytest.mark.parametrize("widths", [(3, 5), (20, 64)])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("ends", ["bias", "base", "bias and base"])
+def test_bias_base_and_relu_are_part_of_it(widths: tuple[int, int], relu: bool, ends: str) -> None:
+    pairs = maps(500)["overlaps"]
+    x, weight, gradient = draw(pairs, *widths, torch.float64)
+    leaves = {"x": x, "weight": weight}
+    if "bias" in ends:
+        leaves["bias_O"] = torch.linspace(-1, 1, widths[1], dtype=torch.float64)
+    if "base" in ends:
+        leaves["base_MO"] = gradient.flip(0)
+    found = []
+    for impl, dtype in (("cpu", torch.float32), ("reference", torch.float64)):
+        mine = {name: it.detach().to(dtype).requires_grad_() for name, it in leaves.items()}
+        extra = {name: it for name, it in mine.items() if name.endswith("O")}
+        y = sparse_convolution(mine["x"], mine["weight"], pairs, relu=relu, impl=impl, **extra)  # type: ignore[arg-type]
+        found.append((y.detach(), *torch.autograd.grad(y, list(mine.values()), gradient.to(dtype))))
+    for ours, theirs in zip(*found, strict=True):
+        scale = float(theirs.abs().max())
+        torch.testing.assert_close(ours.double() / scale, theirs / scale, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(3, 3, 3), (2, 2, 2), (5, 3, 1), (4, 2, 3)])
@@ -124,11 +147,12 @@ def test_gradients_of_gradients_are_right() -> None:
 def test_torch_knows_the_operations() -> None:
     pairs = maps(100)["down"]
     x, weight, gradient = draw(pairs, 5, 6, torch.float32)
-    lists = (pairs.source_P, pairs.target_P, pairs.starts_KB, pairs.back_starts_KB)
     x.requires_grad_()
     weight.requires_grad_()
-    torch.library.opcheck(convolve, (x, weight, *lists, pairs.num_targets))
-    torch.library.opcheck(convolve_weight, (x, gradient, *lists))
+    base = torch.ones(pairs.num_targets, 6, requires_grad=True)
+    torch.library.opcheck(convolve, (x, weight, *_lists(pairs), None, None, False))
+    torch.library.opcheck(convolve, (x, weight, *_lists(pairs), torch.ones(6), base, True))
+    torch.library.opcheck(convolve_weight, (x, gradient, *_lists(pairs)))
     with FlopCounterMode(display=False) as counter:
         sparse_convolution(x, weight, pairs).sum().backward()
     assert counter.get_total_flops() == 3 * 2 * pairs.num_pairs * 5 * 6
@@ -156,7 +180,7 @@ def test_a_nan_goes_where_it_is_read_and_no_further() -> None:
     )
 
 
-def test_shapes_that_do_not_go_together_are_named() -> None:
+def test_shapes_that_do_not_go_together_are_named(as_shipped: None) -> None:
     pairs = maps(10)["stays"]
     with pytest.raises(UserError, match="x must be of the map's 10 voxels"):
         sparse_convolution(torch.zeros(9, 4), torch.zeros(27, 4, 4), pairs)
@@ -164,3 +188,7 @@ def test_shapes_that_do_not_go_together_are_named() -> None:
         sparse_convolution(torch.zeros(10, 4), torch.zeros(8, 4, 4), pairs)
     with pytest.raises(UserError, match="of x's type"):
         sparse_convolution(torch.zeros(10, 4), torch.zeros(27, 4, 4, dtype=torch.float64), pairs)
+    with pytest.raises(UserError, match=r"bias must be \(4,\), of x's type"):
+        sparse_convolution(torch.zeros(10, 4), torch.zeros(27, 4, 4), pairs, bias_O=torch.zeros(5))
+    with pytest.raises(UserError, match=r"base must be \(10, 4\), of x's type"):
+        sparse_convolution(torch.zeros(10, 4), torch.zeros(27, 4, 4), pairs, base_MO=torch.zeros(9, 4))

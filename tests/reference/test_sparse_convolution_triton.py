@@ -62,10 +62,11 @@ def test_kernels_compile_for_a_device(name: str, dtype: str) -> None:
     from multum.ops.sparse_convolution import triton as kernels
 
     kernel = getattr(kernels, name)
-    features = dict.fromkeys(("x", "weight", "gradient"), f"*{dtype}")
+    features = dict.fromkeys(("x", "weight", "bias", "base", "gradient"), f"*{dtype}")
     results = {"y": "*fp32" if name == "_scatter_kernel" else f"*{dtype}", "part": "*fp32"}
     constants: dict[str, Any] = {it: BLOCKS[it] for it in BLOCKS if it in kernel.arg_names}
     constants["PRECISION"] = "ieee"
+    constants |= {it: True for it in ("BIAS", "BASE", "RELU") if it in kernel.arg_names}
     kinds = {
         **dict.fromkeys(kernel.arg_names, "i32"),
         **LISTS,

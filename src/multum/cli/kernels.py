@@ -34,24 +34,12 @@ class FastPath:
 
 def fast_paths() -> list[FastPath]:
     """Find the fast paths of this machine; a kernel that was never compiled here is compiled now."""
+    from multum import ops
     from multum.accelerator.engine import fast as engine
-    from multum.ops.bit_planes import cpu as bit_planes
-    from multum.ops.decode_attention import cpu as decode
     from multum.ops.fast_linear import fast_linears_available
-    from multum.ops.fma_peak import peak
-    from multum.ops.importance_attention import cpu
-    from multum.ops.int8_linear import cpu as int8_linear
-    from multum.ops.lite_branch import cpu as lite_branch
-    from multum.ops.masked_activation import cpu as masked
-    from multum.ops.memory_stream import stream
 
     linear = fast_linears_available()
-    return [
-        _native("importance_attention", Path(cpu.__file__).with_name("cpu.cpp")),
-        _triton("importance_attention"),
-        _native("decode_attention", decode.SOURCE),
-        _triton("decode_attention"),
-        _native("bit_planes", bit_planes.SOURCE),
+    found = [
         FastPath(
             operation="linear layers",
             path="oneDNN",
@@ -60,13 +48,14 @@ def fast_paths() -> list[FastPath]:
             if linear
             else "this torch brings none that computes the same",
         ),
-        _native("int8_linear", int8_linear.SOURCE),
-        _native("masked_activation", masked.SOURCE),
-        _native("lite_branch", lite_branch.SOURCE),
-        _native("fma_peak", peak.SOURCE),
-        _native("memory_stream", stream.SOURCE),
         _native("accelerator engine", engine.SOURCE),
     ]
+    for folder in sorted(Path(ops.__file__).parent.iterdir()):
+        if (source := folder / "cpu.cpp").is_file():
+            found.append(_native(folder.name, source))
+        if (folder / "triton.py").is_file():
+            found.append(_triton(folder.name))
+    return sorted(found, key=lambda path: path.operation)
 
 
 def _native(operation: str, source: Path) -> FastPath:

@@ -3,6 +3,7 @@
 from multum.ops.kernel_map.neighbours import Neighbours, pack_neighbours, table_size, view_neighbours
 from multum.ops.kernel_map.op import implementations, kernel_map, kernel_offsets, sort_voxels
 from multum.ops.kernel_map.reference import (
+    BATCHES,
     LARGEST,
     KernelMap,
     SortedVoxels,
@@ -13,6 +14,7 @@ from multum.ops.kernel_map.reference import (
 )
 
 __all__ = [
+    "BATCHES",
     "LARGEST",
     "KernelMap",
     "Neighbours",

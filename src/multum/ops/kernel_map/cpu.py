@@ -58,8 +58,8 @@ def kernel_map(
         target_P=target_P,
         starts_KB=starts_KB,
         back_starts_KB=back_starts_KB,
-        num_sources=num_sources,
-        num_targets=num_targets,
+        source_row_N=source.row_M,
+        target_row_M=target.row_M,
     )
 
 

@@ -22,7 +22,9 @@ from torch import Tensor
 
 from multum.core import invalid
 
-BITS, BATCHES = 17, 2**12
+BITS = 17
+BATCHES = 2**12
+"""Scans of a batch, at most."""
 REACH = 2 ** (BITS - 1)
 LARGEST = 65_000
 """Coordinates of voxels lie between minus this and this."""
@@ -64,14 +66,24 @@ class KernelMap:
     """Pair at which each block of targets begins in the list of an offset, and where the last one ends, int64."""
     back_starts_KB: Int[Tensor, "K B2"]
     """The same of blocks of sources."""
-    num_sources: int
-    """Rows that can be read."""
-    num_targets: int
-    """Rows that can be written."""
+    source_row_N: Int[Tensor, " N"]
+    """Rows that can be read, in the order of the sources' voxels, int32."""
+    target_row_M: Int[Tensor, " M"]
+    """Rows that can be written, in the order of the targets' voxels, int32."""
     tables: dict[bool, Tensor] = field(default_factory=dict, repr=False, compare=False)
     """What `neighbours` made, by direction; shared with the transposed map."""
     is_turned: bool = field(default=False, repr=False, compare=False)
     """Which of both directions of the tables is this map's."""
+
+    @property
+    def num_sources(self) -> int:
+        """Rows that can be read."""
+        return len(self.source_row_N)
+
+    @property
+    def num_targets(self) -> int:
+        """Rows that can be written."""
+        return len(self.target_row_M)
 
     @property
     def num_pairs(self) -> int:
@@ -110,8 +122,8 @@ class KernelMap:
             target_P=self.source_P,
             starts_KB=self.back_starts_KB,
             back_starts_KB=self.starts_KB,
-            num_sources=self.num_targets,
-            num_targets=self.num_sources,
+            source_row_N=self.target_row_M,
+            target_row_M=self.source_row_N,
             tables=self.tables,
             is_turned=not self.is_turned,
         )
@@ -185,8 +197,8 @@ def kernel_map_reference(
         target_P=target.row_M[target_P],
         starts_KB=_starts(offset_P, target_P, len(offset_K3), len(target.key_M)),
         back_starts_KB=_starts(offset_P, source_P, len(offset_K3), len(source.key_M)),
-        num_sources=len(source.key_M),
-        num_targets=len(target.key_M),
+        source_row_N=source.row_M,
+        target_row_M=target.row_M,
     )
 
 

@@ -1,10 +1,11 @@
 // Sparse convolution over pairs of voxels, and the gradient of its weight.
 //
-//   forward    y[to] += W[k]^T x[from]     for every offset k and its pairs; the gradient of x is the same, turned round
+//   forward    y[to] += W[k]^T x[from]     for every offset k and its pairs, onto what is there; perhaps a ReLU behind
+//              the gradient of x is the same, turned round
 //   weight     W[k]  += x[from] g[to]^T
 //
-// A block of 256 targets stays in the second cache while all offsets pass over it; of one offset the weights stay in the
-// first. Some rows by up to four vectors of outputs stay in registers over the inputs: rows come from wherever the pairs
+// A block of 256 targets stays in the second cache while all offsets pass over it, from its first value to the bend at
+// the end; of one offset the weights stay in the first. Some rows by up to four vectors of outputs stay in registers over the inputs: rows come from wherever the pairs
 // say, so nothing is gathered or scattered in between. A target's sum is taken by one thread in the order of offsets,
 // a weight's over pieces that only the number of voxels decides: any number of threads, and any order of voxels, gives the same
 // bits.
@@ -31,6 +32,7 @@ constexpr int kRows[] = {0, 8, 6};
 #endif
 constexpr int kMostRows = 14;
 constexpr int64_t kPanel = kVectors * kLanes;
+constexpr int64_t kBlock = 256;            // targets of a block, as in kernel_map
 constexpr int64_t kInputs = 64;            // whose weights lie in the first cache
 constexpr int64_t kPairs = 64;             // that are multiplied with each other before the next ones come
 constexpr int64_t kPieceBlocks = 32;       // of targets whose part of a weight's gradient is summed by itself,
@@ -226,13 +228,16 @@ void outer(const Maps& m, const float* gradient, const Panels& p, const int32_t*
 
 }  // namespace
 
-// y (targets, O) must be 0. Weights are (K, C, O), or (K, O, C) where `turned`. `starts` (K, B + 1) says where each block
-// begins in an offset's list of pairs.
+// y (M, O) becomes base + bias + the convolution, perhaps 0 where that is negative; base and bias may be null. Weights are
+// (K, C, O), or (K, O, C) where `turned`. `starts` (K, B + 1) says where each block begins in an offset's list of pairs,
+// `row` (M) where the targets of the blocks lie.
 extern "C" void multum_sparse_convolution(const float* x, const float* weight, const int32_t* from, const int32_t* to,
-                                          const int64_t* starts, int64_t offsets, int64_t blocks, int64_t inputs,
-                                          int64_t outputs, int turned, int threads, float* y) {
+                                          const int64_t* starts, const int32_t* row, int64_t targets, int64_t offsets,
+                                          int64_t inputs, int64_t outputs, int turned, const float* bias,
+                                          const float* base, int relu, int threads, float* y) {
   const Maps maps{x, y, inputs, outputs};
   const Panels panels{outputs, inputs};
+  const int64_t blocks = ceil_div(targets, kBlock);
   const int64_t pairs = blocks ? starts[offsets * (blocks + 1) - 1] - starts[0] : 0;
   const int64_t useful = std::min<int64_t>(threads, pairs * inputs * outputs / kThreadWork + 1);
   std::unique_ptr<float[]> packed;
@@ -245,10 +250,20 @@ extern "C" void multum_sparse_convolution(const float* x, const float* weight, c
     weight = packed.get();
   }
   for_each(blocks, useful, [&](int64_t block) {
+    const int64_t first = block * kBlock, last = std::min(targets, first + kBlock);
+    for (int64_t i = first; i < last; ++i) {
+      float* const out = y + row[i] * outputs;
+      for (int64_t n = 0; n < outputs; ++n)
+        out[n] = (base ? base[row[i] * outputs + n] : 0.0f) + (bias ? bias[n] : 0.0f);
+    }
     for (int64_t k = 0; k < offsets; ++k) {
       const int64_t* const it = starts + k * (blocks + 1) + block;
       if (it[1] > it[0])
         multiply(maps, panels, from + it[0], to + it[0], it[1] - it[0], weight + k * panels.floats());
+    }
+    for (int64_t i = first; relu && i < last; ++i) {
+      float* const out = y + row[i] * outputs;
+      for (int64_t n = 0; n < outputs; ++n) out[n] = out[n] < 0.0f ? 0.0f : out[n];  // a NaN stays one
     }
   });
 }

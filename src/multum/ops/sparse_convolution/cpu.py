@@ -22,19 +22,24 @@ def library() -> NativeLibrary | None:
 def convolve(
     x_NC: Tensor,
     weight: Tensor,
-    lists: tuple[Tensor, Tensor, Tensor],
-    num_targets: int,
+    lists: tuple[Tensor, Tensor, Tensor, Tensor],
+    end: tuple[Tensor | None, Tensor | None, bool] = (None, None, False),
     *,
-    turned: bool,
+    turned: bool = False,
 ) -> Tensor:
-    """Outputs by (source, target, starts); of (K, C, O), or of (K, O, C) where the weight is turned. All dense."""
-    source_P, target_P, starts_KB = lists
-    outputs = weight.shape[1 if turned else 2]
-    y_MO = x_NC.new_zeros(num_targets, outputs)
+    """Outputs by (source, target, starts, target rows) and (bias, base, relu). All dense.
+
+    The weight is (K, C, O), or (K, O, C) where it is turned.
+    """
+    source_P, target_P, starts_KB, target_row_M = lists
+    bias_O, base_MO, relu = end
+    outputs, targets = weight.shape[1 if turned else 2], len(target_row_M)
+    y_MO = x_NC.new_empty(targets, outputs)
     _functions().convolve(
-        x_NC.data_ptr(), weight.data_ptr(), source_P.data_ptr(), target_P.data_ptr(), starts_KB.data_ptr(),
-        len(starts_KB), starts_KB.shape[1] - 1, x_NC.shape[1], outputs, turned, torch.get_num_threads(),
-        y_MO.data_ptr(),
+        *(it.data_ptr() for it in (x_NC, weight, source_P, target_P, starts_KB, target_row_M)),
+        targets, len(starts_KB), x_NC.shape[1], outputs, turned,
+        *(None if it is None else it.data_ptr() for it in (bias_O, base_MO)),
+        relu, torch.get_num_threads(), y_MO.data_ptr(),
     )  # fmt: skip
     return y_MO
 
@@ -55,9 +60,10 @@ class _Functions:
     """Both functions of the library, with their arguments declared."""
 
     def __init__(self, handle: ctypes.CDLL) -> None:
-        sizes = [_LONG] * 4
+        sizes = (_LONG,) * 4
         self.convolve: Any = handle.multum_sparse_convolution
-        self.convolve.argtypes, self.convolve.restype = [*[_POINTER] * 5, *sizes, _INT, _INT, _POINTER], None
+        ends = (_POINTER, _POINTER, _INT, _INT, _POINTER)
+        self.convolve.argtypes, self.convolve.restype = [*(_POINTER,) * 6, *sizes, _INT, *ends], None
         self.weight_gradient: Any = handle.multum_sparse_convolution_weight
         self.weight_gradient.argtypes = [*[_POINTER] * 5, *sizes, _INT, _POINTER]
         self.weight_gradient.restype = None

@@ -27,6 +27,9 @@ def sparse_convolution(
     weight_KCO: Float[Tensor, "K C O"],
     pairs: KernelMap,
     *,
+    bias_O: Float[Tensor, " O"] | None = None,
+    base_MO: Float[Tensor, "M O"] | None = None,
+    relu: bool = False,
     impl: Choice = "auto",
 ) -> Float[Tensor, "M O"]:
     """Convolve rows of voxels: y[target] is the sum of x[source] W[k] over the pairs of a kernel map.
@@ -41,6 +44,9 @@ def sparse_convolution(
         x_NC: Features of the voxels that are read.
         weight_KCO: A matrix for each offset.
         pairs: Which rows meet, as `kernel_map` finds it, or transposed.
+        bias_O: Added to each row.
+        base_MO: What the sums are added to, a skip of a residual block say.
+        relu: Whether what is negative at the end becomes 0. These three cost next to nothing on the way.
         impl: `reference` (plain torch, any type and device), `cpu` (compiled), `triton` (CUDA), or `auto`.
 
     Returns:
@@ -56,16 +62,23 @@ def sparse_convolution(
     tensor([[32.],
             [21.]])
     """
-    _check(x_NC, weight_KCO, pairs)
+    _check(x_NC, weight_KCO, pairs, bias_O, base_MO)
     chosen = choose(impl, x_NC, implementations())
     if chosen == "reference":
-        return sparse_convolution_reference(x_NC, weight_KCO, pairs)
-    lists = (pairs.source_P, pairs.target_P, pairs.starts_KB, pairs.back_starts_KB)
+        return sparse_convolution_reference(
+            x_NC, weight_KCO, pairs, bias_O=bias_O, base_MO=base_MO, relu=relu
+        )
     tables: tuple[Tensor | None, ...] = ()
     if chosen == "triton":
         tables = (_table(pairs), _table(pairs, back=True) if x_NC.requires_grad else None)
-    result: Tensor = convolve(x_NC, weight_KCO, *lists, pairs.num_targets, *tables)
+    result: Tensor = convolve(x_NC, weight_KCO, *_lists(pairs), bias_O, base_MO, relu, *tables)
     return result
+
+
+def _lists(pairs: KernelMap) -> tuple[Tensor, ...]:
+    """A map as torch's operations take it."""
+    starts = (pairs.starts_KB, pairs.back_starts_KB)
+    return pairs.source_P, pairs.target_P, *starts, pairs.target_row_M, pairs.source_row_N
 
 
 @cache  # asked for in every layer
@@ -84,7 +97,9 @@ def _table(pairs: KernelMap, *, back: bool = False) -> Tensor | None:
     return pairs.neighbours(back=back) if size <= max(SMALL_TABLE, SPARSEST * pairs.num_pairs) else None
 
 
-def _check(x_NC: Tensor, weight_KCO: Tensor, pairs: KernelMap) -> None:
+def _check(
+    x_NC: Tensor, weight_KCO: Tensor, pairs: KernelMap, bias_O: Tensor | None, base_MO: Tensor | None
+) -> None:
     if len(x_NC) != pairs.num_sources:
         raise invalid("x", f"of the map's {pairs.num_sources} voxels", tuple(x_NC.shape))
     wanted = (pairs.num_offsets, x_NC.shape[1])
@@ -92,3 +107,9 @@ def _check(x_NC: Tensor, weight_KCO: Tensor, pairs: KernelMap) -> None:
         raise invalid("weight", f"({wanted[0]}, {wanted[1]}, outputs)", tuple(weight_KCO.shape))
     if weight_KCO.dtype != x_NC.dtype:
         raise invalid("weight", f"of x's type, {x_NC.dtype}", weight_KCO.dtype)
+    outputs = weight_KCO.shape[2]
+    for name, it, shape in (
+        ("bias", bias_O, (outputs,)), ("base", base_MO, (pairs.num_targets, outputs))
+    ):  # fmt: skip
+        if it is not None and (tuple(it.shape) != shape or it.dtype != x_NC.dtype):
+            raise invalid(name, f"{shape}, of x's type", (tuple(it.shape), it.dtype))

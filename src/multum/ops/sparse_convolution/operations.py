@@ -21,20 +21,25 @@ def convolve(
     target: Tensor,
     starts: Tensor,
     back_starts: Tensor,  # noqa: ARG001 - the gradient's
-    num_targets: int,
+    target_row: Tensor,
+    source_row: Tensor,  # noqa: ARG001 - the same
+    bias: Tensor | None,
+    base: Tensor | None,
+    relu: bool,
     table: Tensor | None = None,
     back_table: Tensor | None = None,  # noqa: ARG001 - the gradient's
 ) -> Tensor:
     """The convolution over the lists of a kernel map; a table of neighbours serves CUDA devices alone."""
-    lists = (source, target, starts)
     if is_on_device(x):
         from multum.ops.sparse_convolution import triton
 
         with torch.cuda.device_of(x):
-            return triton.convolve(x, weight, lists, num_targets, table)
+            end = (bias, base, relu)
+            return triton.convolve(x, weight, (source, target, starts), len(target_row), table, end=end)
     turned = not weight.is_contiguous() and weight.mT.is_contiguous()
     placed = weight.mT if turned else weight.contiguous()
-    y = cpu.convolve(_single(x), _single(placed), lists, num_targets, turned=turned)
+    end = (None if bias is None else _single(bias), None if base is None else _single(base), relu)
+    y = cpu.convolve(_single(x), _single(placed), (source, target, starts, target_row), end, turned=turned)
     return y.to(x.dtype)
 
 
@@ -46,6 +51,8 @@ def convolve_weight(
     target: Tensor,
     starts: Tensor,
     back_starts: Tensor,  # noqa: ARG001 - the gradient's
+    target_row: Tensor,  # noqa: ARG001 - the same
+    source_row: Tensor,  # noqa: ARG001 - the same
     table: Tensor | None = None,  # noqa: ARG001 - the same
     back_table: Tensor | None = None,  # noqa: ARG001 - the same
 ) -> Tensor:
@@ -69,45 +76,62 @@ def _single(it: Tensor) -> Tensor:
 
 
 @convolve.register_fake
-def _(x: Tensor, weight: Tensor, *lists: object) -> Tensor:
-    num_targets: Any = lists[4]
-    return x.new_empty(num_targets, weight.shape[2])
+def _(x: Tensor, weight: Tensor, *lists: Any) -> Tensor:
+    return x.new_empty(lists[4].shape[0], weight.shape[2])
 
 
 @convolve_weight.register_fake
-def _(x: Tensor, gradient: Tensor, source: Tensor, target: Tensor, starts: Tensor, *_: object) -> Tensor:  # noqa: ARG001 - as the operation has it
-    return x.new_empty(starts.shape[0], x.shape[1], gradient.shape[1])
+def _(x: Tensor, gradient: Tensor, *lists: Any) -> Tensor:
+    return x.new_empty(lists[2].shape[0], x.shape[1], gradient.shape[1])
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - as torch calls it
-    ctx.save_for_backward(*inputs[:6], *inputs[-2:])
+Lists = tuple[Any, ...]
+
+
+def _there(lists: Lists) -> Lists:
+    """Lists and tables as the convolution takes them, with nothing at its end."""
+    return (*lists[:6], None, None, False, *lists[6:])
+
+
+def _back(lists: Lists) -> Lists:
+    """The same of the way back."""
+    source, target, starts, back_starts, target_row, source_row, table, back_table = lists
+    return _there((target, source, back_starts, starts, source_row, target_row, back_table, table))
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.relu = inputs[10]
+    ctx.save_for_backward(*inputs[:8], *inputs[11:], *([output] if ctx.relu else []))
 
 
 def _convolve_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight, source, target, starts, back_starts, table, back_table = ctx.saved_tensors
-    back = (target, source, back_starts, starts, x.shape[0], back_table, table)
-    of_x = of_weight = None
-    if ctx.needs_input_grad[0]:
-        of_x = convolve(gradient, weight.mT, *back)
-    if ctx.needs_input_grad[1]:
-        of_weight = convolve_weight(x, gradient, source, target, starts, back_starts, table, back_table)
-    return of_x, of_weight, *[None] * 7
+    x, weight, *rest = ctx.saved_tensors
+    lists = tuple(rest[:8])
+    if ctx.relu:
+        gradient = gradient * (rest[8] > 0)
+    wants_x, wants_weight, *_ = wants = (
+        ctx.needs_input_grad
+    )  # from the front: torch drops defaults at the end
+    of_x = convolve(gradient, weight.mT, *_back(lists)) if wants_x else None
+    of_weight = convolve_weight(x, gradient, *lists) if wants_weight else None
+    of_bias = gradient.sum(dim=0) if wants[8] else None
+    return of_x, of_weight, *[None] * 6, of_bias, gradient if wants[9] else None, None, None, None
+
+
+def _keep_of_weight(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - as torch calls it
+    ctx.save_for_backward(*inputs)
 
 
 def _weight_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    x, of_y, source, target, starts, back_starts, table, back_table = ctx.saved_tensors
-    of_x = of_gradient = None
-    if ctx.needs_input_grad[0]:
-        back = (target, source, back_starts, starts, x.shape[0], back_table, table)
-        of_x = convolve(of_y, gradient.mT, *back)
-    if ctx.needs_input_grad[1]:
-        there = (source, target, starts, back_starts, of_y.shape[0], table, back_table)
-        of_gradient = convolve(x, gradient, *there)
-    return of_x, of_gradient, *[None] * 6
+    x, of_y, *rest = ctx.saved_tensors
+    lists, (wants_x, wants_gradient, *_) = tuple(rest), ctx.needs_input_grad
+    of_x = convolve(of_y, gradient.mT, *_back(lists)) if wants_x else None
+    of_gradient = convolve(x, gradient, *_there(lists)) if wants_gradient else None
+    return of_x, of_gradient, *[None] * 8
 
 
 convolve.register_autograd(_convolve_backward, setup_context=_keep)
-convolve_weight.register_autograd(_weight_backward, setup_context=_keep)
+convolve_weight.register_autograd(_weight_backward, setup_context=_keep_of_weight)
 
 
 @register_flop_formula(torch.ops.multum.sparse_convolution)  # type: ignore[untyped-decorator, unused-ignore]

@@ -26,6 +26,7 @@ from multum.ops.kernel_map import view_neighbours
 from multum.ops.sparse_convolution.settings import Kind, Problem, Setting, precision_of
 from multum.ops.sparse_convolution.tuning import choose_setting, measure_seconds
 
+End = tuple[Tensor | None, Tensor | None, bool]
 PIECE_PAIRS = 512
 """Pairs of an offset that are worth a piece of their own, on average, in the gradient of the weight."""
 MOST_PIECES = 64
@@ -51,7 +52,9 @@ def _load_weight(base, input_, output, inputs, outputs, weight_c, weight_o):
 @no_type_check
 @triton.jit(do_not_specialize=["offsets"])  # type: ignore[untyped-decorator, unused-ignore]
 def _implicit_kernel(
-    x, weight, y, target, source, needed, count, rows, offsets, inputs, outputs, weight_k, weight_c, weight_o,
+    x, weight, bias, base, y, target, source, needed, count,
+    rows, offsets, inputs, outputs, weight_k, weight_c, weight_o,
+    BIAS: tl.constexpr, BASE: tl.constexpr, RELU: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_O: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     panels = tl.cdiv(outputs, BLOCK_O)
@@ -71,8 +74,14 @@ def _implicit_kernel(
         total = tl.dot(part, matrix, total, input_precision=PRECISION)
     row = tl.load(target + place)
     inside = (row >= 0)[:, None] & (output < outputs)[None, :]
-    at = y + row.to(tl.int64)[:, None] * outputs + output[None, :]
-    tl.store(at, total.to(y.dtype.element_ty), mask=inside)
+    at = row.to(tl.int64)[:, None] * outputs + output[None, :]
+    if BIAS:
+        total += tl.load(bias + output, mask=output < outputs, other=0.0).to(tl.float32)[None, :]
+    if BASE:
+        total += tl.load(base + at, mask=inside, other=0.0).to(tl.float32)
+    if RELU:
+        total = tl.where(total < 0.0, 0.0, total)  # a NaN stays one
+    tl.store(y + at, total.to(y.dtype.element_ty), mask=inside)
 
 
 @no_type_check
@@ -139,6 +148,7 @@ def convolve(
     num_targets: int,
     table: Tensor | None,
     setting: Setting | None = None,
+    end: End = (None, None, False),
 ) -> Tensor:
     """Outputs, on a CUDA device (or in Triton's interpreter).
 
@@ -149,31 +159,36 @@ def convolve(
         num_targets: Rows that are written.
         table: The map's `neighbours`; None: offset by offset.
         setting: None: the one that was measured to be the fastest for such a problem.
+        end: Bias and base, which are added last, and whether a ReLU comes behind.
     """
     x_NC = x_NC.contiguous()
     outputs = weight_KCO.shape[2]
     if not num_targets * outputs * lists[0].numel():
-        return x_NC.new_zeros(num_targets, outputs)
+        y_MO = _begin(x_NC, num_targets, outputs, end)
+        return (y_MO.relu_() if end[2] else y_MO).to(x_NC.dtype)
     problem = _problem("forward", x_NC, outputs, lists, num_targets, has_table=table is not None)
 
     def run(it: Setting) -> Tensor:
         if it.dataflow == "implicit":
             assert table is not None, "the setting asks for a table that is not there"
-            return _implicit(x_NC, weight_KCO, table, num_targets, it)
-        return _scatter(x_NC, weight_KCO, lists, num_targets, it)
+            return _implicit(x_NC, weight_KCO, table, num_targets, end, it)
+        return _scatter(x_NC, weight_KCO, lists, num_targets, end, it)
 
     return run(setting or choose_setting(problem, _timer(run)))
 
 
-def _implicit(x_NC: Tensor, weight_KCO: Tensor, table: Tensor, num_targets: int, setting: Setting) -> Tensor:
+def _implicit(
+    x_NC: Tensor, weight_KCO: Tensor, table: Tensor, num_targets: int, end: End, setting: Setting
+) -> Tensor:
     num_offsets, inputs, outputs = weight_KCO.shape
     near, rows = view_neighbours(table, num_targets, num_offsets), setting.block_rows
     y_MO = x_NC.new_empty(num_targets, outputs)
+    bias_O, base_MO = (x_NC if it is None else it.contiguous() for it in end[:2])
     num_blocks = triton.cdiv(num_targets, rows)
     _implicit_kernel[(num_blocks * triton.cdiv(outputs, setting.block_outputs),)](
-        x_NC, weight_KCO, y_MO, near.row_R, near.source_KR, near.offset_BK[rows], near.count_B[rows],
+        x_NC, weight_KCO, bias_O, base_MO, y_MO, near.row_R, near.source_KR, near.offset_BK[rows], near.count_B[rows],
         len(near.row_R), num_offsets, inputs, outputs, *weight_KCO.stride(),
-        BLOCK_M=rows, **_blocks(setting, x_NC),
+        BIAS=end[0] is not None, BASE=end[1] is not None, RELU=end[2], BLOCK_M=rows, **_blocks(setting, x_NC),
     )  # fmt: skip
     return y_MO
 
@@ -183,11 +198,12 @@ def _scatter(
     weight_KCO: Tensor,
     lists: tuple[Tensor, Tensor, Tensor],
     num_targets: int,
+    end: End,
     setting: Setting,
 ) -> Tensor:
     source_P, target_P, starts_KB = lists
     _, inputs, outputs = weight_KCO.shape
-    y_MO = x_NC.new_zeros(num_targets, outputs, dtype=torch.float32)
+    y_MO = _begin(x_NC, num_targets, outputs, end)
     most = min(len(x_NC), num_targets)  # pairs of an offset; how many there are the device alone knows
     grid = (triton.cdiv(most, setting.block_rows) * triton.cdiv(outputs, setting.block_outputs),)
     for offset in range(len(starts_KB)):
@@ -195,7 +211,17 @@ def _scatter(
             x_NC, weight_KCO, y_MO, source_P, target_P, starts_KB, offset, starts_KB.shape[1] - 1,
             inputs, outputs, *weight_KCO.stride(), BLOCK_M=setting.block_rows, **_blocks(setting, x_NC),
         )  # fmt: skip
-    return y_MO.to(x_NC.dtype)
+    return (y_MO.relu_() if end[2] else y_MO).to(x_NC.dtype)
+
+
+def _begin(x_NC: Tensor, num_targets: int, outputs: int, end: End) -> Tensor:
+    """What sums are added to, in float32."""
+    bias_O, base_MO, _ = end
+    y_MO = x_NC.new_zeros(num_targets, outputs, dtype=torch.float32)
+    for it in (base_MO, bias_O):
+        if it is not None:
+            y_MO += it
+    return y_MO
 
 
 def weight_gradient(
