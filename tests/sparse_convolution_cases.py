@@ -61,13 +61,13 @@ def units(found: Tensor, true: Tensor, num_terms: int) -> float:
 
 
 INTERPRETED: tuple[tuple[str, int, int, int, str], ...] = (
-    ("stays", 67, 4, 20, "float32"),
-    ("stays", 17, 40, 33, "float32"),
+    ("stays", 35, 4, 20, "float32"),
+    ("stays", 9, 33, 40, "float32"),
     ("stays", 1, 1, 1, "float32"),
     ("down", 130, 16, 17, "float32"),
     ("down back", 90, 5, 16, "float32"),
-    ("overlaps", 40, 33, 7, "float16"),
-    ("overlaps back", 40, 9, 40, "float16"),
+    ("overlaps", 20, 33, 7, "float16"),
+    ("overlaps back", 20, 9, 40, "float16"),
 )
 """Map, voxels, inputs, outputs and type of problems for the interpreter, where every number takes its time.
 
@@ -154,14 +154,14 @@ def _errors_of_settings(pairs: KernelMap, x: Tensor, weight: Tensor, gradient: T
 def _pieces() -> float:
     from multum.ops.sparse_convolution import triton
 
-    pairs = maps(150)["down"]
+    pairs = maps(80)["down"]
     with mock.patch.object(triton, "PIECE_PAIRS", 3):
         assert triton.num_pieces(pairs.num_pairs, pairs.num_offsets, 5, 6) > 2
         return errors_of(pairs, *draw(pairs, 5, 6, torch.float32))
 
 
 def _turned_weight() -> float:
-    pairs = maps(50)["stays"]
+    pairs = maps(20)["stays"]
     x, weight, gradient = draw(pairs, 12, 20, torch.float32)
     turned = weight.mT.contiguous().mT
     assert not turned.is_contiguous()
@@ -197,7 +197,7 @@ def to(pairs: KernelMap, device: str) -> KernelMap:
 def _bias_base_and_relu() -> float:
     from multum.ops.sparse_convolution import op
 
-    pairs = maps(50)["overlaps"]
+    pairs = maps(20)["overlaps"]
     errors = [ends_error(pairs, torch.float32)]
     with mock.patch.multiple(op, SMALL_TABLE=0, SPARSEST=0):
         errors.append(ends_error(pairs, torch.float32))
@@ -208,9 +208,9 @@ def _bias_base_and_relu() -> float:
 
 
 def _order_of_voxels() -> float:
-    voxel_N4 = surface(100, seed=3)
+    voxel_N4 = surface(40, seed=3)
     found = []
-    for shuffle in (torch.arange(100), torch.randperm(100, generator=torch.Generator().manual_seed(0))):
+    for shuffle in (torch.arange(40), torch.randperm(40, generator=torch.Generator().manual_seed(0))):
         voxels = sort_voxels(voxel_N4[shuffle])
         pairs = kernel_map(voxels, voxels, kernel_offsets((3, 3, 3)))
         x, weight, gradient = draw(pairs, 20, 24, torch.float32)
@@ -232,7 +232,7 @@ def _a_nan() -> float:
 
 
 def _second_gradients() -> float:
-    pairs = maps(40)["overlaps"]
+    pairs = maps(16)["overlaps"]
     x, weight, _ = draw(pairs, 2, 3, torch.float32)
     found = []
     for run in (sparse_convolution, sparse_convolution_reference):
@@ -260,14 +260,14 @@ def _no_rows() -> float:
 def _no_table() -> float:
     from multum.ops.sparse_convolution import op
 
-    pairs = maps(60)["stays"]
+    pairs = maps(20)["stays"]
     with mock.patch.multiple(op, SMALL_TABLE=0, SPARSEST=1):
         error = errors_of(pairs, *draw(pairs, 5, 6, torch.float32))
     return math.inf if pairs.tables else error
 
 
 def _large_kernel() -> float:
-    voxels = sort_voxels(surface(40, seed=2))
+    voxels = sort_voxels(surface(12, seed=2))
     pairs = kernel_map(voxels, voxels, kernel_offsets((5, 5, 5)))
     return errors_of(pairs, *draw(pairs, 3, 4, torch.float32))
 

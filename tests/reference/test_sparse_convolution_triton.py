@@ -16,6 +16,7 @@ import pytest
 
 from sparse_convolution_cases import CHECKS, INTERPRETED
 
+pytestmark = pytest.mark.timeout(600)  # half a minute of work, which others may leave a tenth of a core for
 TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -30,7 +31,7 @@ def errors() -> dict[str, float]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=250,
+        timeout=580,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
