@@ -2,39 +2,19 @@
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from multum.core import UserError
-from multum.ops.kernel_map import KernelMap, kernel_map, kernel_offsets, sort_voxels
+from multum.ops.kernel_map import kernel_map, kernel_offsets, sort_voxels
 from multum.ops.sparse_convolution import sparse_convolution, sparse_convolution_reference
-from multum.ops.sparse_convolution.op import _convolve, _convolve_weight, _lists
+from multum.ops.sparse_convolution.op import _lists
+from multum.ops.sparse_convolution.operations import convolve, convolve_weight
 from small_voxels import surface
+from sparse_convolution_cases import draw, maps
 from tolerances import tolerance
 
 WIDTHS = [(1, 1), (4, 20), (16, 16), (33, 130), (64, 64), (70, 7), (130, 36)]
-
-
-def maps(count: int, seed: int = 0) -> dict[str, KernelMap]:
-    """A layer that stays, one that goes down, one that goes down further than its kernel, and the ways back."""
-    fine_N4 = surface(count, seed=seed)
-    half_N4 = torch.cat([fine_N4[:, :1], fine_N4[:, 1:] >> 1], dim=1)
-    fine, half = sort_voxels(fine_N4), sort_voxels(half_N4).distinct()
-    found = {
-        "stays": kernel_map(fine, fine, kernel_offsets((3, 3, 3))),
-        "down": kernel_map(fine, half, kernel_offsets((2, 2, 2)), (2, 2, 2)),
-        "overlaps": kernel_map(fine, half, kernel_offsets((3, 3, 3)), (2, 2, 2)),
-    }
-    return found | {f"{name} back": it.transposed() for name, it in found.items()}
-
-
-def draw(pairs: KernelMap, inputs: int, outputs: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(inputs * 1000 + outputs)
-    x = torch.randn(pairs.num_sources, inputs, generator=generator, dtype=torch.float64)
-    weight = torch.randn(pairs.num_offsets, inputs, outputs, generator=generator, dtype=torch.float64)
-    gradient = torch.randn(pairs.num_targets, outputs, generator=generator, dtype=torch.float64)
-    return x.to(dtype), weight.to(dtype) / (inputs * 14) ** 0.5, gradient.to(dtype)
 
 
 @pytest.mark.parametrize("way", maps(2))
@@ -170,9 +150,9 @@ def test_torch_knows_the_operations() -> None:
     x.requires_grad_()
     weight.requires_grad_()
     base = torch.ones(pairs.num_targets, 6, requires_grad=True)
-    torch.library.opcheck(_convolve, (x, weight, *_lists(pairs), None, None, False))
-    torch.library.opcheck(_convolve, (x, weight, *_lists(pairs), torch.ones(6), base, True))
-    torch.library.opcheck(_convolve_weight, (x, gradient, *_lists(pairs)))
+    torch.library.opcheck(convolve, (x, weight, *_lists(pairs), None, None, False))
+    torch.library.opcheck(convolve, (x, weight, *_lists(pairs), torch.ones(6), base, True))
+    torch.library.opcheck(convolve_weight, (x, gradient, *_lists(pairs)))
     with FlopCounterMode(display=False) as counter:
         sparse_convolution(x, weight, pairs).sum().backward()
     assert counter.get_total_flops() == 3 * 2 * pairs.num_pairs * 5 * 6

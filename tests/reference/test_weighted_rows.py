@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from multum.core import UserError
 from multum.ops.weighted_rows import (
@@ -14,18 +13,7 @@ from multum.ops.weighted_rows import (
 )
 from multum.ops.weighted_rows.op import _sum
 from tolerances import tolerance
-
-
-def draw_lists(num_rows: int, num_columns: int, most: int = 8) -> RowLists:
-    """Some rows with nothing, some columns that nobody reads, some read more than once."""
-    generator = torch.Generator().manual_seed(num_rows)
-    column_MJ = torch.randint(-num_columns // 2, num_columns, (num_rows, most), generator=generator)
-    weight_MJ = torch.randn(num_rows, most, generator=generator)
-    return RowLists.of_neighbours(column_MJ, weight_MJ, num_columns)
-
-
-def draw_x(lists: RowLists, channels: int) -> Tensor:
-    return torch.randn(lists.num_columns, channels, generator=torch.Generator().manual_seed(channels))
+from weighted_rows_cases import draw_lists, draw_x
 
 
 @pytest.mark.parametrize("channels", [1, 4, 15, 16, 33, 64, 130])

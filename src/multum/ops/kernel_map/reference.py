@@ -13,7 +13,7 @@ order, are where a kernel that goes over the targets begins and ends.
 Shape legend: N voxels as given, M different ones in sorted order, K offsets, P pairs, B blocks.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -70,6 +70,10 @@ class KernelMap:
     """Rows that can be read, in the order of the sources' voxels, int32."""
     target_row_M: Int[Tensor, " M"]
     """Rows that can be written, in the order of the targets' voxels, int32."""
+    tables: dict[bool, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    """What `neighbours` made, by direction; shared with the transposed map."""
+    is_turned: bool = field(default=False, repr=False, compare=False)
+    """Which of both directions of the tables is this map's."""
 
     @property
     def num_sources(self) -> int:
@@ -100,7 +104,16 @@ class KernelMap:
     def offset_P(self) -> Tensor:
         """The offset of each pair."""
         index_K = torch.arange(self.num_offsets, device=self.source_P.device)
-        return index_K.repeat_interleave(self.pairs_of_offset_K)
+        return index_K.repeat_interleave(self.pairs_of_offset_K, output_size=self.num_pairs)
+
+    def neighbours(self, *, back: bool = False) -> Tensor:
+        """The dense table of `pack_neighbours`, made once: of this map, or of the transposed one."""
+        from multum.ops.kernel_map.neighbours import pack_neighbours
+
+        way = self.is_turned != back
+        if way not in self.tables:
+            self.tables[way] = pack_neighbours(self.transposed() if back else self)
+        return self.tables[way]
 
     def transposed(self) -> "KernelMap":
         """The map that goes back: of a transposed convolution, and of the gradient of an input."""
@@ -111,6 +124,8 @@ class KernelMap:
             back_starts_KB=self.starts_KB,
             source_row_N=self.target_row_M,
             target_row_M=self.source_row_N,
+            tables=self.tables,
+            is_turned=not self.is_turned,
         )
 
 
@@ -141,7 +156,8 @@ def sort_voxels_reference(voxel_N4: Int[Tensor, "N 4"]) -> SortedVoxels:
     is_new_N = torch.ones_like(key_N, dtype=torch.bool)
     is_new_N[1:] = key_N[1:] != key_N[:-1]
     rank_N = torch.empty_like(row_N).scatter_(0, row_N, is_new_N.cumsum(0) - 1)
-    return SortedVoxels(key_N[is_new_N], row_N[is_new_N].int(), rank_N.int())
+    first_M = is_new_N.nonzero().squeeze(1)  # once: a device has to be waited for
+    return SortedVoxels(key_N[first_M], row_N[first_M].int(), rank_N.int())
 
 
 def check_range(voxel_N4: Tensor) -> None:
@@ -172,9 +188,8 @@ def kernel_map_reference(
     """Twin of `kernel_map`: of every target and offset the source is searched for by bisection."""
     key_MK = _scaled(target.key_M, stride)[:, None] + _delta(*offset_K3.long().unbind(dim=1))
     place_MK = torch.searchsorted(source.key_M, key_MK)
-    inside_MK = place_MK < len(source.key_M)
-    met_MK = inside_MK.clone()
-    met_MK[inside_MK] = source.key_M[place_MK[inside_MK]] == key_MK[inside_MK]
+    beyond = source.key_M.new_full((1,), torch.iinfo(torch.int64).min)  # is nobody's key
+    met_MK = torch.cat([source.key_M, beyond])[place_MK] == key_MK
     offset_P, target_P = met_MK.T.nonzero(as_tuple=True)
     source_P = place_MK[target_P, offset_P]
     return KernelMap(
@@ -198,11 +213,11 @@ def _scaled(key_M: Tensor, stride: tuple[int, int, int]) -> Tensor:
 
 
 def _starts(offset_P: Tensor, rank_P: Tensor, num_offsets: int, num_ranks: int) -> Tensor:
-    """Where each block begins, by counting what lies before it."""
+    """Where each block begins: pairs are sorted by offset and block, so that bisection finds it."""
     num_blocks = -(-num_ranks // BLOCK)
+    offset_P = offset_P.contiguous()  # as bisection wants them
     block_P = offset_P * num_blocks + rank_P // BLOCK
-    count = torch.bincount(block_P, minlength=num_offsets * num_blocks)
-    end_KB = count.cumsum(0).view(num_offsets, num_blocks)
-    before_K1 = torch.bincount(offset_P, minlength=num_offsets).cumsum(0).roll(1)[:, None]
-    before_K1[:1] = 0
-    return torch.cat([before_K1, end_KB], dim=1)
+    index_KB = torch.arange(num_offsets * num_blocks, device=block_P.device).view(num_offsets, num_blocks)
+    index_K1 = torch.arange(num_offsets, device=block_P.device)[:, None]
+    end_KB = torch.searchsorted(block_P, index_KB, right=True)
+    return torch.cat([torch.searchsorted(offset_P, index_K1), end_KB], dim=1)

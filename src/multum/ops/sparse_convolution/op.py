@@ -1,21 +1,25 @@
-"""The public function, its choice of implementation, its registration with torch. Shape legend as in `reference.py`."""
+"""The public function and its choice of implementation. Shape legend as in `reference.py`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
 from multum.core import invalid
-from multum.ops.dispatch import Implementation, choose
-from multum.ops.kernel_map import KernelMap
+from multum.ops.dispatch import Implementation, choose, has_triton
+from multum.ops.kernel_map import KernelMap, table_size
 from multum.ops.sparse_convolution import cpu
+from multum.ops.sparse_convolution.operations import convolve
 from multum.ops.sparse_convolution.reference import sparse_convolution_reference
 
-Choice = Literal["auto", "reference", "cpu"]
+Choice = Literal["auto", "reference", "cpu", "triton"]
+SMALL_TABLE = 2**20
+"""Numbers of a table of neighbours that is made whatever it holds."""
+SPARSEST = 16
+"""Larger ones have room for so many times the pairs, at most."""
 
 
 def sparse_convolution(
@@ -32,7 +36,9 @@ def sparse_convolution(
 
     The compiled path adds the parts of a target in the order of offsets, whatever the number of threads and the order
     of voxels; it holds the rows that it reads and writes in the cache over all offsets, and multiplies them from where
-    they lie. Half types are multiplied and added in float32.
+    they lie. On a CUDA device the fastest of several settings is measured at the first call with such sizes and then
+    kept (`multum.ops.sparse_convolution.tuning`); each gives the same bits in every run, float32 is multiplied in full
+    unless torch's own products may take TF32, and weights have to be finite. Half types are added in float32.
 
     Args:
         x_NC: Features of the voxels that are read.
@@ -41,7 +47,7 @@ def sparse_convolution(
         bias_O: Added to each row.
         base_MO: What the sums are added to, a skip of a residual block say.
         relu: Whether what is negative at the end becomes 0. These three cost next to nothing on the way.
-        impl: `reference` (plain torch, any type and device), `cpu` (compiled), or `auto`.
+        impl: `reference` (plain torch, any type and device), `cpu` (compiled), `triton` (CUDA), or `auto`.
 
     Returns:
         Features of the voxels that are written, zeros where nothing meets; differentiable as often as wished.
@@ -57,11 +63,15 @@ def sparse_convolution(
             [21.]])
     """
     _check(x_NC, weight_KCO, pairs, bias_O, base_MO)
-    if choose(impl, x_NC, implementations()) == "reference":
+    chosen = choose(impl, x_NC, implementations())
+    if chosen == "reference":
         return sparse_convolution_reference(
             x_NC, weight_KCO, pairs, bias_O=bias_O, base_MO=base_MO, relu=relu
         )
-    result: Tensor = _convolve(x_NC, weight_KCO, *_lists(pairs), bias_O, base_MO, relu)
+    tables: tuple[Tensor | None, ...] = ()
+    if chosen == "triton":
+        tables = (_table(pairs), _table(pairs, back=True) if x_NC.requires_grad else None)
+    result: Tensor = convolve(x_NC, weight_KCO, *_lists(pairs), bias_O, base_MO, relu, *tables)
     return result
 
 
@@ -77,7 +87,14 @@ def implementations() -> Mapping[str, Implementation]:
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
     return {
         "cpu": Implementation(device="cpu", dtypes=dtypes, available=lambda: cpu.library() is not None),
+        "triton": Implementation(device="cuda", dtypes=dtypes, available=has_triton),
     }
+
+
+def _table(pairs: KernelMap, *, back: bool = False) -> Tensor | None:
+    """The dense table of a map, or None for one that would be nearly empty."""
+    size = table_size(pairs.num_sources if back else pairs.num_targets, pairs.num_offsets)
+    return pairs.neighbours(back=back) if size <= max(SMALL_TABLE, SPARSEST * pairs.num_pairs) else None
 
 
 def _check(
@@ -96,119 +113,3 @@ def _check(
     ):  # fmt: skip
         if it is not None and (tuple(it.shape) != shape or it.dtype != x_NC.dtype):
             raise invalid(name, f"{shape}, of x's type", (tuple(it.shape), it.dtype))
-
-
-@torch.library.custom_op("multum::sparse_convolution", mutates_args=())
-def _convolve(
-    x: Tensor,
-    weight: Tensor,
-    source: Tensor,
-    target: Tensor,
-    starts: Tensor,
-    back_starts: Tensor,  # noqa: ARG001 - the gradient's
-    target_row: Tensor,
-    source_row: Tensor,  # noqa: ARG001 - the same
-    bias: Tensor | None,
-    base: Tensor | None,
-    relu: bool,
-) -> Tensor:
-    turned = not weight.is_contiguous() and weight.mT.is_contiguous()
-    placed = weight.mT if turned else weight.contiguous()
-    end = (None if bias is None else _single(bias), None if base is None else _single(base), relu)
-    y = cpu.convolve(_single(x), _single(placed), (source, target, starts, target_row), end, turned=turned)
-    return y.to(x.dtype)
-
-
-@torch.library.custom_op("multum::sparse_convolution_weight", mutates_args=())
-def _convolve_weight(
-    x: Tensor,
-    gradient: Tensor,
-    source: Tensor,
-    target: Tensor,
-    starts: Tensor,
-    back_starts: Tensor,  # noqa: ARG001 - the gradient's
-    target_row: Tensor,  # noqa: ARG001 - the same
-    source_row: Tensor,  # noqa: ARG001 - the same
-) -> Tensor:
-    return cpu.weight_gradient(_single(x), _single(gradient), (source, target, starts)).to(x.dtype)
-
-
-def _single(it: Tensor) -> Tensor:
-    return it.float().contiguous()
-
-
-@_convolve.register_fake
-def _(x: Tensor, weight: Tensor, *lists: Any) -> Tensor:
-    return x.new_empty(lists[4].shape[0], weight.shape[2])
-
-
-@_convolve_weight.register_fake
-def _(x: Tensor, gradient: Tensor, *lists: Any) -> Tensor:
-    return x.new_empty(lists[2].shape[0], x.shape[1], gradient.shape[1])
-
-
-def _turned(lists: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The lists of the way back."""
-    source, target, starts, back_starts, target_row, source_row = lists
-    return target, source, back_starts, starts, source_row, target_row
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.relu = inputs[10]
-    ctx.save_for_backward(*inputs[:8], *([output] if ctx.relu else []))
-
-
-def _convolve_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight, *rest = ctx.saved_tensors
-    lists = tuple(rest[:6])
-    if ctx.relu:
-        gradient = gradient * (rest[6] > 0)
-    wants_x, wants_weight, *_, wants_bias, wants_base, _ = ctx.needs_input_grad
-    of_x = _convolve(gradient, weight.mT, *_turned(lists), None, None, False) if wants_x else None
-    of_weight = _convolve_weight(x, gradient, *lists) if wants_weight else None
-    of_bias = gradient.sum(dim=0) if wants_bias else None
-    return of_x, of_weight, *[None] * 6, of_bias, gradient if wants_base else None, None
-
-
-def _keep_of_weight(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - as torch calls it
-    ctx.save_for_backward(*inputs)
-
-
-def _weight_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    x, of_y, *rest = ctx.saved_tensors
-    lists, (wants_x, wants_gradient, *_) = tuple(rest), ctx.needs_input_grad
-    of_x = _convolve(of_y, gradient.mT, *_turned(lists), None, None, False) if wants_x else None
-    of_gradient = _convolve(x, gradient, *lists, None, None, False) if wants_gradient else None
-    return of_x, of_gradient, *[None] * 6
-
-
-_convolve.register_autograd(_convolve_backward, setup_context=_keep)
-_convolve_weight.register_autograd(_weight_backward, setup_context=_keep_of_weight)
-
-
-@register_flop_formula(torch.ops.multum.sparse_convolution)  # type: ignore[untyped-decorator, unused-ignore]
-def sparse_convolution_flops(
-    x_shape: Sequence[int], weight_shape: Sequence[int], source_shape: Sequence[int], *_: object, **__: object
-) -> int:
-    """Operations of the pairs.
-
-    >>> sparse_convolution_flops((4, 8), (27, 8, 16), (10,))
-    2560
-    """
-    return 2 * source_shape[0] * x_shape[1] * weight_shape[2]
-
-
-@register_flop_formula(torch.ops.multum.sparse_convolution_weight)  # type: ignore[untyped-decorator, unused-ignore]
-def sparse_convolution_weight_flops(
-    x_shape: Sequence[int],
-    gradient_shape: Sequence[int],
-    source_shape: Sequence[int],
-    *_: object,
-    **__: object,
-) -> int:
-    """The same of the gradient of the weight.
-
-    >>> sparse_convolution_weight_flops((4, 8), (4, 16), (10,))
-    2560
-    """
-    return 2 * source_shape[0] * x_shape[1] * gradient_shape[1]

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from multum.core import invalid
-from multum.ops.dispatch import Implementation, choose
+from multum.ops.dispatch import Implementation, choose, has_triton
 from multum.ops.weighted_rows import cpu
 from multum.ops.weighted_rows.reference import RowLists, turn_rows_reference, weighted_rows_reference
 
-Choice = Literal["auto", "reference", "cpu"]
+Choice = Literal["auto", "reference", "cpu", "triton"]
 
 
 def weighted_rows(
@@ -21,13 +21,14 @@ def weighted_rows(
 ) -> Float[Tensor, "M C"]:
     """Mix rows: each row of the result is a weighted sum of some rows of x.
 
-    The compiled path adds in the order of the lists, whatever the number of threads, and the way back has lists of its
-    own, so that its sums too have one order. Half types are added in float32.
+    The fast paths add in one order, whatever the number of threads: the compiled one in that of the lists, Triton by
+    blocks of a list where lists are long. The way back has lists of its own, so that its sums too have one order. Half
+    types are added in float32.
 
     Args:
         x_NC: Rows that are read.
         lists: Which ones, and how much of each.
-        impl: `reference` (plain torch, any type and device), `cpu` (compiled), or `auto`.
+        impl: `reference` (plain torch, any type and device), `cpu` (compiled), `triton` (CUDA), or `auto`.
 
     Returns:
         The sums, 0 where a list is empty; differentiable in x as often as wished.
@@ -53,9 +54,9 @@ def weighted_rows(
 
 def turn_rows(lists: RowLists) -> RowLists:
     """The lists of the way back: what was read is written, in ascending order of the rows that read it."""
-    if choose("auto", lists.weight_E, implementations()) == "reference":
-        return turn_rows_reference(lists)
-    return cpu.turn_rows(lists)
+    if choose("auto", lists.weight_E, implementations()) == "cpu":
+        return cpu.turn_rows(lists)
+    return turn_rows_reference(lists)
 
 
 @cache  # asked for in every layer
@@ -64,6 +65,7 @@ def implementations() -> Mapping[str, Implementation]:
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
     return {
         "cpu": Implementation(device="cpu", dtypes=dtypes, available=lambda: cpu.library() is not None),
+        "triton": Implementation(device="cuda", dtypes=dtypes, available=has_triton),
     }
 
 
@@ -77,7 +79,17 @@ def _sum(
     row: Tensor,  # noqa: ARG001 - the same
     back_weight: Tensor,  # noqa: ARG001 - the same
 ) -> Tensor:
+    if is_on_device(x):
+        from multum.ops.weighted_rows import triton
+
+        with torch.cuda.device_of(x):
+            return triton.weighted_rows(x, starts, column, weight)
     return cpu.weighted_rows(x.float().contiguous(), starts, column, weight.float()).to(x.dtype)
+
+
+def is_on_device(x: Tensor) -> bool:
+    """Whether Triton's kernels take a tensor, and not the compiled one."""
+    return x.is_cuda
 
 
 @_sum.register_fake

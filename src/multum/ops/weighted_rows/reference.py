@@ -43,7 +43,7 @@ class RowLists:
     def row_E(self) -> Tensor:
         """The row of each entry."""
         index_M = torch.arange(self.num_rows, device=self.column_E.device)
-        return index_M.repeat_interleave(self.starts_M1.diff())
+        return index_M.repeat_interleave(self.starts_M1.diff(), output_size=len(self.column_E))
 
     @staticmethod
     def of_targets(target_N: Int[Tensor, " N"], num_rows: int) -> "RowLists":
@@ -70,7 +70,8 @@ class RowLists:
     def means(self) -> "RowLists":
         """The same rows, each entry weighted by one over their number."""
         counts_M = self.starts_M1.diff()
-        return replace(self, weight_E=(1 / counts_M.to(self.weight_E.dtype)).repeat_interleave(counts_M))
+        share_M = 1 / counts_M.to(self.weight_E.dtype)
+        return replace(self, weight_E=share_M.repeat_interleave(counts_M, output_size=len(self.column_E)))
 
     @cached_property
     def back(self) -> "RowLists":
