@@ -139,6 +139,24 @@ def _transfer_export() -> AnyVerb:
     return EXPORT
 
 
+def _pointcloud_train() -> AnyVerb:
+    from multum.cli.pointcloud_train import TRAIN
+
+    return TRAIN
+
+
+def _pointcloud_evaluate() -> AnyVerb:
+    from multum.cli.pointcloud_train import EVALUATE
+
+    return EVALUATE
+
+
+def _pointcloud_predict() -> AnyVerb:
+    from multum.cli.pointcloud_train import PREDICT
+
+    return PREDICT
+
+
 def _kernels() -> AnyVerb:
     from multum.cli.kernels import KERNELS
 
@@ -263,6 +281,21 @@ COMMANDS = (
         load=_transfer_export,
     ),
     Command(
+        words=("pointcloud", "train"),
+        summary="Teach a sparse network to tell the class of every point of LiDAR scans.",
+        load=_pointcloud_train,
+    ),
+    Command(
+        words=("pointcloud", "evaluate"),
+        summary="Judge a trained network on scans that it has not learned from.",
+        load=_pointcloud_evaluate,
+    ),
+    Command(
+        words=("pointcloud", "predict"),
+        summary="Write the class of every point of scans, as a trained network sees it.",
+        load=_pointcloud_predict,
+    ),
+    Command(
         words=("kernels",),
         summary="List the fast paths of this machine, and whether each is active.",
         load=_kernels,
@@ -279,5 +312,6 @@ SYSTEMS = {
     "attention": "Sentences lose the words that do not matter",
     "accelerator": "SpAtten, the hardware, simulated cycle by cycle",
     "transfer": "A network learns a task of yours in little memory",
+    "pointcloud": "Scans of streets, point by point",
 }
 """Systems with verbs of their own, and what each is about."""
