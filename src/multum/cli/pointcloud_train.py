@@ -124,8 +124,6 @@ def _taken_for(place: int, counts: tuple[int, ...], classes: tuple[str, ...]) ->
     return f"{classes[wrong.index(max(wrong))]} ({max(wrong):,})" if any(wrong) else ""
 
 
-TRAIN = RunVerb(
-    options=SegmentationConfig, execute=_train, out=Path("runs/pointcloud"), recipes="pointcloud"
-)
+TRAIN = RunVerb(options=SegmentationConfig, execute=_train, out=Path("runs/pointcloud"), recipes="pointcloud")
 EVALUATE = Verb(options=EvaluateSegmentationConfig, execute=_evaluate)
 PREDICT = Verb(options=PredictSegmentationConfig, execute=_predict)

@@ -61,9 +61,7 @@ def read_spvnas_config(told: Mapping[str, Any], *, in_channels: int = 4) -> UNet
     stem, *outer = widths
     down = tuple(_stage(told, f"downsample.{i}", 0, outer[i]) for i in range(NUM_STEPS))
     skips = widths[NUM_STEPS - 1 :: -1]
-    up = tuple(
-        _stage(told, f"upsample.{i}", skips[i], outer[NUM_STEPS + i]) for i in range(NUM_STEPS)
-    )
+    up = tuple(_stage(told, f"upsample.{i}", skips[i], outer[NUM_STEPS + i]) for i in range(NUM_STEPS))
     return UNetConfig(
         num_classes=_width(told, "num_classes"), in_channels=in_channels, stem=stem, down=down, up=up
     )

@@ -1,7 +1,7 @@
 """The class of every point: networks of scans are trained, judged and used."""
 
 from multum.pointcloud.segmentation.config import SegmentationConfig, StreetsConfig
-from multum.pointcloud.segmentation.data import ScanReader, SegmentationData, load_data
+from multum.pointcloud.segmentation.data import SegmentationData, load_data
 from multum.pointcloud.segmentation.evaluate_command import (
     EvaluateSegmentationConfig,
     evaluate_segmentation,
@@ -19,6 +19,7 @@ from multum.pointcloud.segmentation.predict_command import (
 )
 from multum.pointcloud.segmentation.result import SegmentationJudgement, SegmentationResult
 from multum.pointcloud.segmentation.samples import LabelledBatch, majority_label, training_batch
+from multum.pointcloud.segmentation.scan_reader import ScanReader
 from multum.pointcloud.segmentation.train import SegmentationTraining
 from multum.pointcloud.segmentation.train_command import load_segmenter, train_segmentation
 

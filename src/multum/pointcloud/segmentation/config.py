@@ -64,8 +64,8 @@ class SegmentationConfig:
     """
 
     data: DataWish
-    """Folder of SemanticKITTI, of nuScenes with lidarseg, of a PandaSet drive as .npz frames, or of one's own scans with
-    labels beside them; or the word synthetic. A folder of that name is given by its whole path."""
+    """Folder of SemanticKITTI, of nuScenes with lidarseg, of a PandaSet drive as .npz frames, or of one's own scans
+    with labels beside them; or the word synthetic. A folder of that name is given by its whole path."""
 
     layout: Layout | None = None
     """How the folder is laid out; recognized by what lies in it when left alone."""

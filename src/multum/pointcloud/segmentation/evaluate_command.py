@@ -9,11 +9,13 @@ import torch
 from multum.core import check_fields, invalid
 from multum.pointcloud.lidar import IGNORED, Scan, ScanSet
 from multum.pointcloud.segmentation.config import SYNTHETIC, DataWish, Device
-from multum.pointcloud.segmentation.data import ScanReader, held_out, load_data
+from multum.pointcloud.segmentation.data import held_out, load_data
 from multum.pointcloud.segmentation.judge import judge_scans
 from multum.pointcloud.segmentation.layout import Layout, LayoutWish, known_by, open_scans
 from multum.pointcloud.segmentation.result import SegmentationJudgement
+from multum.pointcloud.segmentation.scan_reader import ScanReader
 from multum.pointcloud.segmentation.train_command import load_segmenter, read_run
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSegmentationConfig:
@@ -27,8 +29,8 @@ class EvaluateSegmentationConfig:
     """Folder of a finished run of `multum pointcloud train`."""
 
     data: DataWish
-    """Folder of labelled scans, or the word synthetic for the streets that the run held out. Of the run's own scans only
-    the part that it reported on counts. Of others the validation part does, or all of them where there is none."""
+    """Folder of labelled scans, or the word synthetic for the streets that the run held out. Of the run's own scans
+    only the part that it reported on counts. Of others the validation part does, or all where there is none."""
 
     layout: Layout | None = None
     """How the folder is laid out; recognized by what lies in it when left alone."""

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from multum.core import UserError, invalid, track
 from multum.pointcloud.lidar import IGNORED, Scan, tta_views
-from multum.pointcloud.segmentation.data import ScanReader
 from multum.pointcloud.segmentation.mean_iou import accuracy, class_iou, confusion_matrix, mean_iou
 from multum.pointcloud.segmentation.model import Segmenter
 from multum.pointcloud.segmentation.result import SegmentationJudgement
 from multum.pointcloud.segmentation.samples import points_of
+from multum.pointcloud.segmentation.scan_reader import ScanReader
 from multum.pointcloud.unet_macs import PyramidSizes, unet_macs
 
 

@@ -105,4 +105,6 @@ def known_by(classes: tuple[str, ...], place: Path, wish: LayoutWish) -> LayoutW
 
 def open_file(path: Path, num_columns: int | None = None) -> ScanSet:
     """One scan alone, without labels, as a set."""
-    return ScanSet(names=(path.stem,), load=lambda name: read_points(path, num_columns=num_columns, name=name))
+    return ScanSet(
+        names=(path.stem,), load=lambda name: read_points(path, num_columns=num_columns, name=name)
+    )

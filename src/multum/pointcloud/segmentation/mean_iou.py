@@ -15,7 +15,7 @@ from multum.pointcloud.lidar.scan import IGNORED
 
 
 def confusion_matrix(
-    truth_N: Int[Tensor, " N"], told_N: Int[Tensor, " N"], num_classes: int
+    truth_N: Int[Tensor, " N"], told_N: Int[Tensor, " _"], num_classes: int
 ) -> Int[Tensor, "K K"]:
     """Count points by class and by what they were taken for.
 

@@ -24,9 +24,16 @@ from multum.pointcloud.lidar import (
     write_semantic_kitti_prediction,
 )
 from multum.pointcloud.segmentation.config import Device
-from multum.pointcloud.segmentation.data import ScanReader
 from multum.pointcloud.segmentation.judge import log_probabilities
-from multum.pointcloud.segmentation.layout import Layout, LayoutWish, known_by, open_file, open_scans, recognize
+from multum.pointcloud.segmentation.layout import (
+    Layout,
+    LayoutWish,
+    known_by,
+    open_file,
+    open_scans,
+    recognize,
+)
+from multum.pointcloud.segmentation.scan_reader import ScanReader
 from multum.pointcloud.segmentation.train_command import load_segmenter
 
 PREDICTIONS_FOLDER = "predictions"

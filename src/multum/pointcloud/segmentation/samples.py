@@ -22,7 +22,7 @@ from multum.data import seeded_generator
 from multum.pointcloud.lidar import IGNORED, Scan
 from multum.pointcloud.quantize import PointBatch, quantize
 from multum.pointcloud.segmentation.config import PointsWish, SegmentationConfig
-from multum.pointcloud.segmentation.data import ScanReader
+from multum.pointcloud.segmentation.scan_reader import ScanReader
 from multum.pointcloud.unet_config import NUM_STEPS
 
 STEP = (2, 2, 2)
@@ -140,4 +140,6 @@ def _check_coarsest(batch: PointBatch, scans: Sequence[Scan], voxel_size: float)
         names = ", ".join(scan.name for scan in scans)
         coarse = voxel_size * 2**NUM_STEPS
         remedy = "norms need two in training: take smaller voxels or larger batches, or leave tiny scans out"
-        raise invalid(f"voxels of {coarse:g} m in the step's scans ({names})", "at least 2", len(level), remedy)
+        raise invalid(
+            f"voxels of {coarse:g} m in the step's scans ({names})", "at least 2", len(level), remedy
+        )

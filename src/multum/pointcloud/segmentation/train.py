@@ -19,12 +19,13 @@ from torch import Tensor
 from multum.core import UserError, from_dict, invalid, to_dict, track
 from multum.data import seeded_generator
 from multum.pointcloud.segmentation.config import PAPER_BATCH, PAPER_RATE, SegmentationConfig
-from multum.pointcloud.segmentation.data import ScanReader, SegmentationData
+from multum.pointcloud.segmentation.data import SegmentationData
 from multum.pointcloud.segmentation.judge import judge_scans
 from multum.pointcloud.segmentation.loss import segmentation_loss
 from multum.pointcloud.segmentation.model import Segmenter
 from multum.pointcloud.segmentation.result import SegmentationJudgement
 from multum.pointcloud.segmentation.samples import training_batch
+from multum.pointcloud.segmentation.scan_reader import ScanReader
 from multum.training import (
     CHECKPOINT_FILE,
     METRICS_FILE,

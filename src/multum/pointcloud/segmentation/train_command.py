@@ -11,10 +11,11 @@ import torch
 from multum.core import Run, UserError, from_dict, invalid, read_json, say, to_dict
 from multum.core.run import RUN_FILE
 from multum.pointcloud.segmentation.config import SegmentationConfig
-from multum.pointcloud.segmentation.data import ScanReader, SegmentationData, load_data
+from multum.pointcloud.segmentation.data import SegmentationData, load_data
 from multum.pointcloud.segmentation.judge import judge_scans
 from multum.pointcloud.segmentation.model import CONFIG_FILE, WEIGHTS_FILE, Segmenter, fresh_segmenter
 from multum.pointcloud.segmentation.result import SegmentationResult
+from multum.pointcloud.segmentation.scan_reader import ScanReader
 from multum.pointcloud.segmentation.train import SegmentationTraining
 from multum.training import CHECKPOINT_FILE, METRICS_FILE
 
