@@ -1,4 +1,4 @@
-"""What a step sees depends on seed, epoch and scan alone; cuts, majorities and losses are those of their definitions."""
+"""What a step sees depends on seed, epoch and scan alone; cuts, majorities and losses obey their definitions."""
 
 from collections import Counter
 from dataclasses import replace
@@ -134,7 +134,7 @@ def test_ignored_points_move_nothing() -> None:
     loss = segmentation_loss(score_NK, label_N, lovasz=0.5, label_smoothing=0.1)
     known = label_N >= 0
     alone = segmentation_loss(score_NK.detach()[known], label_N[known], lovasz=0.5, label_smoothing=0.1)
-    assert float(loss) == pytest.approx(float(alone))
+    assert float(loss.detach()) == pytest.approx(float(alone))
     (gradient_NK,) = torch.autograd.grad(loss, score_NK)
     assert not gradient_NK[~known].any()
     nobody = segmentation_loss(score_NK, torch.full((6,), IGNORED), lovasz=0.5)
@@ -145,7 +145,7 @@ def test_scans_that_would_spoil_a_training_are_named() -> None:
     good = scan_of(50)
     config = street_config(voxel_size=0.4)
     bad = replace(good, intensity_N=torch.full((50,), float("nan")), name="dark")
-    with pytest.raises(UserError, match="intensities of scan 'dark' must be finite; got 50 that are not"):
+    with pytest.raises(UserError, match="intensities of scan 'dark' must be finite; got '50 that are not'"):
         training_batch(reader_of(good, bad), [0, 1], config, epoch=0)
     with pytest.raises(UserError, match="points of scan 'void' must be at least one; got 0"):
         training_batch(reader_of(good, replace(good.at(torch.arange(0)), name="void")), [0, 1], config, 0)
@@ -161,7 +161,9 @@ def test_scans_that_would_spoil_a_training_are_named() -> None:
 
 def test_a_step_with_a_single_coarse_voxel_is_refused_before_a_norm_fails() -> None:
     tiny = scan_of(30, "pebble", spread=0.1)
-    config = street_config(voxel_size=0.5, augmentation=AugmentationConfig(rotation_degrees=0, scale=(1, 1)))
+    config = street_config(
+        voxel_size=0.5, augmentation=AugmentationConfig(rotation_degrees=0.0, scale=(1.0, 1.0))
+    )
     with pytest.raises(
         UserError, match=r"voxels of 8 m in the step's scans \(pebble\) must be at least 2; got 1"
     ):

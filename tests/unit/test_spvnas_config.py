@@ -18,7 +18,7 @@ DEPTH = {"downsample.0": 1, "upsample.3": 1}
 
 
 def released() -> dict[str, Any]:
-    """Made up, in the form of the released ones: two blocks everywhere, those beyond a depth with numbers of their own."""
+    """Made up, in the released form: two blocks everywhere, those beyond a depth with numbers of their own."""
     told: dict[str, Any] = {"output_channels": WIDTHS, "pres": 0.05, "vres": 0.05, "num_classes": 19}
     for place in range(4):
         for way, width in (("downsample", WIDTHS[1 + place]), ("upsample", WIDTHS[5 + place])):

@@ -12,17 +12,20 @@ def street() -> SegmentationConfig:
 
     Command: `multum pointcloud train synthetic --recipe street`.
     Paper: none; the streets are invented, and a number here compares two methods and says nothing about real ones.
-    Expected: not measured yet.
+    Expected: mean IoU 50 % on the test part, 90 % of its points right; 52 s of processor time (one thread of a server
+    with AVX-512). Without the Lovász loss and with 24 scans and 8 epochs it was 37 % in 33 s: poles, trunks and people
+    are few points, which cross-entropy alone gives up.
     """
     sensor = SyntheticSensor(num_beams=32, num_azimuths=256)
     return SegmentationConfig(
         data="synthetic",
-        streets=StreetsConfig(num_train=24, num_validation=4, num_test=8, sensor=sensor),
+        streets=StreetsConfig(num_train=32, num_validation=4, num_test=8, sensor=sensor),
         channel_ratio=0.25,
         voxel_size=0.2,
-        num_epochs=8,
+        num_epochs=10,
         batch_size=2,
         learning_rate=0.1,
+        lovasz=1.0,
     )
 
 
