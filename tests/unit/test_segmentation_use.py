@@ -67,7 +67,7 @@ def test_evaluation_equals_a_count_of_every_point(run: Path) -> None:
             said += segmenter.net(batch).argmax(dim=1).tolist()
         truth += scan.label_N.tolist()
         sizes = PyramidSizes.of(batch.points.finest, batch.points.pyramid)
-        macs += unet_macs(segmenter.config.network, sizes, num_points=len(scan)) / 2
+        macs += unet_macs(segmenter.config.network, sizes, num_points=float(len(scan))) / 2
     assert found.num_judged == len(truth) == found.num_points
     assert found.accuracy == sum(map(int.__eq__, truth, said)) / len(truth)
     iou = {}
@@ -120,7 +120,7 @@ def test_a_network_comes_back_from_its_folder_and_a_wrong_one_is_refused(
     with pytest.raises(UserError, match=r"must be of the network in config\.json; it differs in"):
         Segmenter.from_pretrained(tmp_path / "other")
     with pytest.raises(UserError, match="run must be a finished run, or a folder with"):
-        load_segmenter(tmp_path)
+        load_segmenter(tmp_path / "nowhere")
     with pytest.raises(UserError, match="classes must be 13, as the network has; got 1"):
         SegmenterConfig(classes=("a",), network=rounded.config.network, voxel_size=1.0, points="raw")
 
@@ -177,7 +177,7 @@ def test_other_scans_are_judged_by_the_names_of_their_classes(run: Path, tmp_pat
     bare = write_scans(tmp_path / "bare", 1, labels=False)
     with pytest.raises(UserError, match="classes of the scans must be among those of the run"):
         evaluate_segmentation(replace(whole, data=bare))
-    with pytest.raises(UserError, match="run must be a folder with"):
+    with pytest.raises(UserError, match="run must be a finished run"):
         evaluate_segmentation(replace(whole, run=tmp_path))
 
 
@@ -197,7 +197,7 @@ def test_points_that_are_no_numbers_end_a_prediction_with_the_file_s_name(run: P
     rows = np.full((5, 4), np.nan, dtype=np.float32)
     rows[:4] = 1.0
     np.save(tmp_path / "broken.npy", rows)
-    with pytest.raises(UserError, match=r"broken\.npy must be finite; got 1 of 5 that are not"):
+    with pytest.raises(UserError, match=r"broken\.npy must be finite; got '1 of 5 that are not'"):
         predict_segmentation(PredictSegmentationConfig(run=run, scans=tmp_path / "broken.npy"))
 
 
