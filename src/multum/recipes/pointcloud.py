@@ -12,8 +12,8 @@ def street() -> SegmentationConfig:
 
     Command: `multum pointcloud train synthetic --recipe street`.
     Paper: none; the streets are invented, and a number here compares two methods and says nothing about real ones.
-    Expected: mean IoU 50 % on the test part, 90 % of its points right, in 52 s of processor time; one run, one thread of
-    a server with AVX-512. People and signs are too few points: their IoU is 0. A shorter training by cross-entropy
+    Expected: mean IoU 50 % on the test part, 90 % of its points right, in 52 s of processor time; one run, one thread
+    of a server with AVX-512. People and signs are too few points: their IoU is 0. A shorter training by cross-entropy
     alone (24 scans, 8 epochs) came to 37 % in 33 s; what the loss and what the length adds was not told apart.
     """
     sensor = SyntheticSensor(num_beams=32, num_azimuths=256)
