@@ -11,13 +11,12 @@ from torch import nn
 
 from multum.backbones import InputScaling
 from multum.core import UserError, from_dict, to_dict
-from multum.training import CHECKPOINT_FILE, METRICS_FILE, read_metrics
+from multum.training import CHECKPOINT_FILE, METRICS_FILE, follow, holding, read_metrics
 from multum.transfer import TransferConfig, TransferResult, adapt, evaluate_transfer, train_transfer
 from multum.transfer import train_command as command
 from multum.transfer.evaluate_command import EvaluateTransferConfig
 from multum.transfer.train import Training
 from multum.transfer.train_data import load_data
-from multum.transfer.train_parts import follow, holding
 from multum.transfer.train_result import judge
 from small_cnns import small_mobile
 from small_pictures import SIDE, tiny, write_pictures

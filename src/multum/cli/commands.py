@@ -139,6 +139,24 @@ def _transfer_export() -> AnyVerb:
     return EXPORT
 
 
+def _pointcloud_train() -> AnyVerb:
+    from multum.cli.pointcloud_train import TRAIN
+
+    return TRAIN
+
+
+def _pointcloud_evaluate() -> AnyVerb:
+    from multum.cli.pointcloud_train import EVALUATE
+
+    return EVALUATE
+
+
+def _pointcloud_predict() -> AnyVerb:
+    from multum.cli.pointcloud_train import PREDICT
+
+    return PREDICT
+
+
 def _pointcloud_view() -> AnyVerb:
     from multum.cli.pointcloud import VIEW
 
@@ -267,6 +285,21 @@ COMMANDS = (
         words=("transfer", "export"),
         summary="Write a trained network for other programs: torch.export or ONNX.",
         load=_transfer_export,
+    ),
+    Command(
+        words=("pointcloud", "train"),
+        summary="Teach a sparse network to tell the class of every point of LiDAR scans.",
+        load=_pointcloud_train,
+    ),
+    Command(
+        words=("pointcloud", "evaluate"),
+        summary="Judge a trained network on scans that it has not learned from.",
+        load=_pointcloud_evaluate,
+    ),
+    Command(
+        words=("pointcloud", "predict"),
+        summary="Write the class of every point of scans, as a trained network sees it.",
+        load=_pointcloud_predict,
     ),
     Command(
         words=("pointcloud", "view"),

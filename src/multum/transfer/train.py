@@ -24,6 +24,9 @@ from multum.training import (
     BatchPlan,
     MetricLog,
     TrainingState,
+    copies,
+    follow,
+    holding,
     restore_checkpoint,
     save_checkpoint,
 )
@@ -31,7 +34,7 @@ from multum.transfer.fused_step import FusedStep
 from multum.transfer.sample_dropout import sample_dropout
 from multum.transfer.train_config import TransferConfig
 from multum.transfer.train_data import TransferData
-from multum.transfer.train_parts import copies, follow, holding, load_batch, make_optimizer, scores
+from multum.transfer.train_parts import load_batch, make_optimizer, scores
 from multum.transfer.train_progress import Progress
 
 

@@ -1,10 +1,9 @@
-"""What a training of a network of pictures is put together from: batches, the optimizer, the average, scores.
+"""What a training of a network of pictures is put together from: batches, the optimizer, scores.
 
 Shape legend: B pictures of a batch, N pictures, S side in pixels, K classes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -13,9 +12,6 @@ from torch import Tensor, nn
 from multum.data import PictureTransform
 from multum.transfer.train_config import TransferConfig
 from multum.transfer.train_data import Pictures
-
-EMA_RAMP = 10
-"""After n steps an average keeps at most (1 + n) / (EMA_RAMP + n) of itself, so that it soon forgets the start."""
 
 
 def load_batch(
@@ -43,46 +39,6 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], config: TransferConfi
     if config.optimizer == "sgd":
         return torch.optim.SGD(wanted, lr=config.rate.peak, momentum=config.momentum)
     return torch.optim.AdamW(wanted, lr=config.rate.peak)
-
-
-def copies(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The values at this moment."""
-    return {name: it.detach().clone() for name, it in parameters.items()}
-
-
-@torch.no_grad()
-def follow(
-    average: Mapping[str, Tensor], parameters: Mapping[str, Tensor], keep_ratio: float, num_steps: int
-) -> None:
-    """Move an average a step towards the parameters.
-
-    Args:
-        average: Changed in place.
-        parameters: What it follows.
-        keep_ratio: Part of it that stays, in (0, 1); less in the first steps.
-        num_steps: Steps that are done, at least 1.
-
-    >>> average = {"weight": torch.zeros(1)}
-    >>> follow(average, {"weight": torch.ones(1)}, 0.9, num_steps=1000)
-    >>> round(average["weight"].item(), 3)
-    0.1
-    """
-    kept = min(keep_ratio, (1 + num_steps) / (EMA_RAMP + num_steps))
-    for name, tensor in average.items():
-        tensor.lerp_(parameters[name].detach(), 1 - kept)
-
-
-@contextmanager
-def holding(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> Iterator[None]:
-    """Let parameters have other values for the length of a block; nothing is copied."""
-    own = {name: it.data for name, it in parameters.items()}
-    try:
-        for name, parameter in parameters.items():
-            parameter.data = values[name].detach()
-        yield
-    finally:
-        for name, parameter in parameters.items():
-            parameter.data = own[name]
 
 
 @torch.no_grad()
