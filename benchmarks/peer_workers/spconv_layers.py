@@ -69,7 +69,9 @@ def as_theirs(layer: SparseConvolution) -> Tensor:
     """(O, kernel, kernel, kernel, C); but where it is pointwise spconv reads its memory as (C, O)."""
     if layer.is_pointwise:
         return layer.weight.detach().clone().view(layer.out_channels, 1, 1, 1, layer.in_channels)
-    return layer.weight.detach().unflatten(0, layer.kernel_size).permute(4, 0, 1, 2, 3).contiguous()
+    weight: Tensor = layer.weight.detach()
+    grid: Tensor = weight.view(*layer.kernel_size, layer.in_channels, layer.out_channels)
+    return grid.permute(4, 0, 1, 2, 3).contiguous()
 
 
 def as_ours(weight: Tensor, like: SparseConvolution) -> Tensor:
