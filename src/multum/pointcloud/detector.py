@@ -30,7 +30,7 @@ from multum.pointcloud.quantize import PointBatch, quantize
 
 
 class Detector(nn.Module):
-    """Finds objects in scans.
+    """Finds objects in scans; it brings them to its own device, and what it finds back to theirs.
 
     >>> from multum.pointcloud.detector_config import scaled_detector
     >>> small = replace(scaled_detector(0.125), lowest=(0.0, -3.2, -3.0), highest=(6.4, 3.2, 1.0))
@@ -63,9 +63,9 @@ class Detector(nn.Module):
         Raises:
             UserError: A scan without boxes (`boxes` is None; none of them is fine), or a label that is no class.
         """
-        frames = [self.objects(it) for it in scans]
+        frames = [_on(self.objects(it), self.device) for it in scans]
         said = self(scans)
-        anchors = _on(self.anchors, said.score_BA.device)
+        anchors = _on(self.anchors, self.device)
         assignments = [assign_anchors(anchors, it, self.config.anchors) for it in frames]
         return detection_loss(said, anchors, frames, assignments)
 
@@ -79,11 +79,15 @@ class Detector(nn.Module):
         if self.training:
             raise invalid("detector", "in evaluation mode", "one in training mode", "call eval() first")
         said = self(scans)
-        score_BA = said.score_BA.sigmoid()
-        anchors = _on(self.anchors, score_BA.device)
-        back_BA = said.back_BA > 0
-        frames = zip(score_BA, said.code_BA7, back_BA, strict=True)
-        return [self._detections(anchors, *it) for it in frames]
+        anchors = _on(self.anchors, self.device)
+        frames = zip(said.score_BA.sigmoid(), said.code_BA7, said.back_BA > 0, strict=True)
+        found = [self._detections(anchors, *it) for it in frames]
+        return [_as_of(scan, it) for scan, it in zip(scans, found, strict=True)]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.network.heads.weight.device
 
     def batch(self, scans: Sequence[Scan]) -> PointBatch:
         """Points in range, in voxels that are counted from the range's lowest corner."""
@@ -109,10 +113,10 @@ class Detector(nn.Module):
     def _seen(self, scan: Scan) -> tuple[Tensor, Tensor]:
         """Points from the range's lowest corner, and their features."""
         part = scan.at(self._in_range(scan.xyz_N3))
-        low, high = part.xyz_N3.new_tensor(self.config.lowest), part.xyz_N3.new_tensor(self.config.highest)
-        from_low_N3 = part.xyz_N3 - low
-        place_N3 = 2 * from_low_N3 / (high - low) - 1
-        return from_low_N3, torch.cat([place_N3, part.intensity_N[:, None]], dim=1)
+        xyz_N3, intensity_N = part.xyz_N3.to(self.device), part.intensity_N.to(self.device)
+        low, high = xyz_N3.new_tensor(self.config.lowest), xyz_N3.new_tensor(self.config.highest)
+        place_N3 = 2 * (xyz_N3 - low) / (high - low) - 1
+        return xyz_N3 - low, torch.cat([place_N3, intensity_N[:, None]], dim=1)
 
     def _detections(self, anchors: Boxes, score_A: Tensor, code_A7: Tensor, back_A: Tensor) -> Detections:
         parts = []
@@ -125,6 +129,12 @@ class Detector(nn.Module):
             found = Detections(boxes, score_A[row_P])
             parts.append(found.at(suppress(boxes, found.score_K, max_iou=self.config.max_iou)))
         return Detections.joined(parts)
+
+
+def _as_of(scan: Scan, found: Detections) -> Detections:
+    """On the device of the scan."""
+    device = scan.xyz_N3.device
+    return Detections(_on(found.boxes, device), found.score_K.to(device))
 
 
 def _on(boxes: Boxes, device: torch.device) -> Boxes:
