@@ -205,6 +205,22 @@ def test_a_voxel_is_the_mean_of_its_points(rounding: str) -> None:
     assert len(voxels.level) == len(torch.unique(torch.cat([batch_N[:, None], whole_N3], dim=1), dim=0))
 
 
+def test_voxels_have_three_edges_of_their_own() -> None:
+    xyz_N3, feature_NC = scan(300)
+    edges = (0.25, 0.5, 0.125)
+    found = quantize([xyz_N3], [feature_NC], edges)
+    as_cubes = quantize([xyz_N3 / torch.tensor(edges, dtype=torch.float64)], [feature_NC], 1.0)
+    assert torch.equal(found.voxels().voxel_N4, as_cubes.voxels().voxel_N4)
+    torch.testing.assert_close(found.voxels().feature_NC, as_cubes.voxels().feature_NC)
+    same = quantize([xyz_N3], [feature_NC], (0.25, 0.25, 0.25))
+    assert torch.equal(same.voxels().voxel_N4, quantize([xyz_N3], [feature_NC], 0.25).voxels().voxel_N4)
+
+
+def test_two_edges_are_refused(as_shipped: None) -> None:
+    with pytest.raises(UserError, match=r"one number or three; got \(0.1, 0.1\)"):
+        quantize([torch.zeros(1, 3)], [torch.zeros(1, 1)], (0.1, 0.1))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("stride", [1, 2, 4])
 def test_interpolation_is_the_formula_point_by_point(stride: int) -> None:
     xyz_N3, feature_NC = scan(200)
@@ -268,8 +284,11 @@ def test_points_that_cannot_be_voxels_are_named() -> None:
         quantize([1e6 * xyz_N3], [feature_NC], 0.05)
     with pytest.raises(UserError, match="features of scan 0 must be of 3 points"):
         quantize([xyz_N3], [feature_NC[:2]], 0.25)
-    with pytest.raises(UserError, match="voxel_size must be positive"):
-        quantize([xyz_N3], [feature_NC], 0.0)
+    for bad in (0.0, float("inf"), (0.1, 0.0, 0.1)):
+        with pytest.raises(UserError, match="voxel_size must be positive"):
+            quantize([xyz_N3], [feature_NC], bad)
+    with pytest.raises(UserError, match="within 65000 voxels"):
+        quantize([1e3 * xyz_N3], [feature_NC], (1.0, 1.0, 1e-4))
     with pytest.raises(UserError, match="as many as there are features"):
         quantize([], [], 0.25)
     batch = quantize([xyz_N3], [feature_NC], 0.25)

@@ -122,6 +122,19 @@ def test_training_learns(tmp_path: Path) -> None:
     assert weight.item() == pytest.approx(2, abs=0.3)
 
 
+def test_statistics_come_back_with_the_parameters(tmp_path: Path) -> None:
+    def trained(folder: Path) -> torch.Tensor:
+        norm = torch.nn.BatchNorm1d(2)
+        parameters, statistics = dict(norm.named_parameters()), dict(norm.named_buffers())
+        loss = lambda *_: norm(torch.tensor([[1.0, 2.0], [3.0, 8.0]])).square().sum()  # noqa: E731
+        train(parameters, loss, [1], LoopConfig(num_epochs=3), folder, statistics=statistics)
+        return norm.running_mean
+
+    first = trained(tmp_path)
+    assert first.any()
+    assert torch.equal(trained(tmp_path), first), "the second one only reads"
+
+
 def test_a_loss_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     weight = nn.Parameter(torch.ones(2))
     with pytest.raises(UserError, match=r"loss must be finite; got nan in step 0"):

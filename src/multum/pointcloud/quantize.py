@@ -3,6 +3,7 @@
 Shape legend: N points of all scans, C features.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,8 @@ from multum.pointcloud.sparse_tensor import SparseTensor
 from multum.pointcloud.voxel_pyramid import VoxelLevel, VoxelPyramid
 
 Rounding = Literal["floor", "round"]
+VoxelSize = float | tuple[float, float, float]
+"""Edge of a voxel in metres: of a cube, or along x, y and z."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,7 @@ class PointBatch:
 def quantize(
     xyz: Sequence[Float[Tensor, "_ 3"]],
     features: Sequence[Float[Tensor, "_ C"]],
-    voxel_size: float,
+    voxel_size: VoxelSize,
     *,
     rounding: Rounding = "floor",
 ) -> PointBatch:
@@ -58,7 +61,7 @@ def quantize(
     Args:
         xyz: Points of each scan, in metres, finite.
         features: What is known of each point.
-        voxel_size: Edge of a voxel, in metres.
+        voxel_size: Edge of a voxel, in metres; or its edges along x, y and z.
         rounding: `floor` puts a voxel's corner where the paper's formula has it, `round` its middle, as the paper's
             code does it.
 
@@ -69,9 +72,11 @@ def quantize(
     >>> scan = torch.tensor([[0.01, 0.0, 0.0], [0.04, 0.0, 0.0], [1.0, 0.0, 0.0]])
     >>> quantize([scan], [scan], 0.05).voxels().voxel_N4.tolist()
     [[0, 0, 0, 0], [0, 20, 0, 0]]
+    >>> quantize([scan], [scan], (0.1, 0.05, 0.05)).voxels().voxel_N4.tolist()
+    [[0, 0, 0, 0], [0, 10, 0, 0]]
     """
     _check(xyz, features, voxel_size)
-    position_N3 = torch.cat(list(xyz)) / voxel_size
+    position_N3 = _in_voxels(torch.cat(list(xyz)), voxel_size)
     counts = [len(it) for it in xyz]
     index_B = torch.arange(len(counts), dtype=torch.int32, device=position_N3.device)
     batch_N = index_B.repeat_interleave(torch.tensor(counts, device=position_N3.device))
@@ -82,9 +87,14 @@ def quantize(
     return PointBatch(torch.cat(list(features)), points)
 
 
-def _check(xyz: Sequence[Tensor], features: Sequence[Tensor], voxel_size: float) -> None:
-    if not voxel_size > 0:
-        raise invalid("voxel_size", "positive, in metres", voxel_size)
+def _in_voxels(xyz_N3: Tensor, voxel_size: VoxelSize) -> Tensor:
+    return xyz_N3 / (xyz_N3.new_tensor(voxel_size) if isinstance(voxel_size, tuple) else voxel_size)
+
+
+def _check(xyz: Sequence[Tensor], features: Sequence[Tensor], voxel_size: VoxelSize) -> None:
+    edges = voxel_size if isinstance(voxel_size, tuple) else (voxel_size,) * 3
+    if len(edges) != 3 or not all(0 < edge < math.inf for edge in edges):
+        raise invalid("voxel_size", "positive, in metres, one number or three", voxel_size)
     if not 1 <= len(xyz) <= BATCHES or len(features) != len(xyz):
         wanted = f"as many as there are features, 1 to {BATCHES}"
         raise invalid("scans", wanted, (len(xyz), len(features)))
@@ -94,7 +104,7 @@ def _check(xyz: Sequence[Tensor], features: Sequence[Tensor], voxel_size: float)
         if not bool(torch.isfinite(points_N3).all()):
             bad = int((~torch.isfinite(points_N3).all(dim=1)).sum())
             raise invalid(f"points of scan {index}", "finite", f"{bad} that are not", "drop them first")
-        far = float(points_N3.abs().max()) / voxel_size if len(points_N3) else 0.0
+        far = float(_in_voxels(points_N3, voxel_size).abs().max()) if len(points_N3) else 0.0
         if far > LARGEST:
             remedy = "take larger voxels, or move the points to where the sensor is"
             raise invalid(f"points of scan {index}", f"within {LARGEST} voxels", round(far), remedy)

@@ -65,6 +65,7 @@ def train(
     folder: Path,
     *,
     description: str = "training",
+    statistics: Mapping[str, Tensor] | None = None,
     after_epoch: Callable[[], Mapping[str, float]] | None = None,
 ) -> Path:
     """Train parameters in place, or go on where a kill interrupted the same training.
@@ -77,6 +78,8 @@ def train(
         folder: Keeps the checkpoint and the metric log; a training that lies there is continued, and one that is
             complete there is only read.
         description: What the progress bar says.
+        statistics: What moves without a gradient, by other names: the running means of norms, say. A checkpoint brings
+            it back too.
         after_epoch: Measures something to log; must draw no random numbers.
 
     Returns:
@@ -89,9 +92,8 @@ def train(
         lengths=lengths, batch_size=config.batch_size, num_epochs=config.num_epochs, seed=config.seed
     )
     optimizer = make_optimizer(parameters, config)
-    state = TrainingState(
-        tensors={name: it.data for name, it in parameters.items()}, optimizers={"adamw": optimizer}
-    )
+    moving = {name: it.data for name, it in parameters.items()} | dict(statistics or {})
+    state = TrainingState(tensors=moving, optimizers={"adamw": optimizer})
     checkpoint, log = folder / CHECKPOINT_FILE, MetricLog(folder / METRICS_FILE)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
