@@ -63,7 +63,7 @@ assert kept[1] <= 1.15 * kept[0] + 4096, kept
     [
         ("cnn", "inductor"),
         ("bert,lora-fa,8bit", "aot_eager"),
-        ("bert,lora,exact", "inductor"),
+        ("bert,lora,exact", "aot_eager"),  # inductor takes a minute for it and adds nothing of ours
     ],
 )
 def test_compiled_networks_have_the_gradients_of_uncompiled_ones(

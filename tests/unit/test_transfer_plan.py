@@ -3,7 +3,9 @@
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,15 @@ from small_cnns import small_mobile
 
 WISH = TransferConfig(data="digits", backbone="resnet-18", pretrained=False, side=64, batch_size=4)
 FACTS = DataFacts(num_classes=5)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def predicted_once() -> Iterator[None]:
+    """A step takes a second or two to predict, and many plans ask for the same ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        module = sys.modules["multum.transfer.plan"]  # the package has a function of this name
+        patch.setattr(module, "step_memory", cache(step_memory))
+        yield
 
 
 def test_plans_fit_are_what_they_say_and_promise_more_with_more_memory() -> None:
