@@ -18,14 +18,17 @@ ON_LINUX = pytest.mark.skipif(
 
 
 @ON_LINUX
-def test_a_process_grows_as_the_ruler_predicts_and_less_than_with_stock_layers() -> None:
+def test_a_process_grows_as_the_ruler_predicts_and_less_than_with_stock_layers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # with AVX-512 oneDNN's own copies make stock layers grow by 88 MB, with AVX2 by 64; 60 are theirs
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     found = {}
-    # with AVX-512 oneDNN holds copies of maps and weights in blocks of 16 channels, of which stock layers have many
-    for name, config, far in (("ours", CONFIG, 0.35), ("stock", stock_config(CONFIG), 0.5)):
+    for name, config in (("ours", CONFIG), ("stock", stock_config(CONFIG))):
         cost = training_step(config, 10, is_stock=name == "stock").cost(name)
         grown = step_growth(config, 10, is_stock=name == "stock")
         assert grown is not None
-        assert grown == pytest.approx(cost.peak_live_bytes - cost.resident_bytes, rel=far)
+        assert grown == pytest.approx(cost.peak_live_bytes - cost.resident_bytes, rel=0.35)
         found[name] = grown
     assert found["ours"] < 0.4 * found["stock"]
 
