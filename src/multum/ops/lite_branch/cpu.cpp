@@ -14,35 +14,20 @@
 // Shape letters: B pictures, C channels in, O out, G groups of the first convolution, P = k / 2 its border.
 // All maps have channels inmost.
 
-#include <algorithm>
-#include <atomic>
+#include <kernel.h>
+
 #include <cmath>
-#include <cstdint>
 #include <cstring>
 #include <memory>
-#include <thread>
-#include <vector>
+
+using namespace multum;
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kLanes = 16;
-#elif defined(__AVX2__)
-constexpr int kLanes = 8;
-#else
-constexpr int kLanes = 4;
-#endif
 constexpr int kVectors = 2, kPanel = kVectors * kLanes;
 constexpr int kRows = 6;             // of a register tile
 constexpr int64_t kPixels = 128;     // whose gradients meet all taps before the next ones come
 constexpr int64_t kThreadWork = 1 << 21;  // multiply-accumulates that are worth a thread
-
-typedef float Vec __attribute__((vector_size(kLanes * 4), aligned(4)));
-
-inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
-inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
-inline Vec splat(float x) { return x - Vec{}; }
-inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // Memory that is not cleared, with a panel more at its end, so that whole vectors may be read there.
 class Floats {
@@ -58,19 +43,7 @@ class Floats {
 
 template <typename Work>
 void for_each(int64_t count, int64_t macs, int threads, const Work& work) {
-  const int64_t useful = std::min<int64_t>({int64_t(threads), count, macs / kThreadWork});
-  if (useful < 2) {
-    for (int64_t i = 0; i < count; ++i) work(i);
-    return;
-  }
-  std::atomic<int64_t> next{0};
-  const auto loop = [&] {
-    for (int64_t i; (i = next++) < count;) work(i);
-  };
-  std::vector<std::thread> others;
-  for (int64_t t = 1; t < useful; ++t) others.emplace_back(loop);
-  loop();
-  for (std::thread& it : others) it.join();
+  multum::for_each(count, std::min<int64_t>(threads, macs / kThreadWork), work);
 }
 
 // ---- A convolution of a list of pixels ------------------------------------------------------------------------------
